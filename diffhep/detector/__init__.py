@@ -1,0 +1,1 @@
+"""Differentiable detector simulation and design."""

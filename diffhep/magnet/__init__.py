@@ -1,0 +1,1 @@
+"""Forecasting the field of magnets with memory."""

@@ -1,0 +1,1 @@
+"""Likelihood ratios learned from simulators."""
