@@ -1,0 +1,1 @@
+"""Sampling lattice field theory with symmetry-equivariant flows and HMC."""
