@@ -1,0 +1,37 @@
+"""Test set-up: four virtual devices, double precision, shape checks and one key per test."""
+
+import os
+import sys
+import zlib
+from pathlib import Path
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+_ROOT = Path(__file__).resolve().parent.parent
+_PACKAGES = ["diffhep", "diffhep_lattice"]
+_DEVICES = "--xla_force_host_platform_device_count"
+
+# XLA reads its flags when the first array is made, not when jax is imported.
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=4".strip()
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_compilation_cache_dir", str(_ROOT / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+# The packages are checked by jaxtyping and beartype under test only. An `int` is a good `float`.
+_early = sorted(name for name in _PACKAGES if name in sys.modules)
+if _early:
+    raise RuntimeError(f"Imported before the shape checks were installed: {', '.join(_early)}.")
+install_import_hook(
+    _PACKAGES, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
+
+
+@pytest.fixture
+def key(request):
+    """A key seeded by the test's node id: the same in any order and on any worker."""
+    return jax.random.key(zlib.crc32(request.node.nodeid.encode()))
