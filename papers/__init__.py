@@ -1,0 +1,1 @@
+"""Papers reproduced with diffhep: one folder each, run by `python -m papers`."""
