@@ -1,0 +1,283 @@
+"""`python -m papers` on a shelf with one small paper: results, exit status, errors, resume."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from papers.__main__ import main
+
+pytestmark = pytest.mark.fast
+
+ROOT = Path(__file__).resolve().parents[2]
+SHELF = Path(__file__).parent / "shelf"
+TIMES = {"wall_s", "cpu_s", "peak_rss_mb", "command"}
+
+
+@pytest.fixture(autouse=True)
+def work_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WALK_TROUBLE", raising=False)
+
+
+def run(*words, out="out", shelf=SHELF):
+    return main(["run", "walk", "--preset", "smoke", "--out", str(out), *words], shelf)
+
+
+def stored(folder):
+    """Claims without times, and every array, of a finished run."""
+    results = json.loads((folder / "results.json").read_text())
+    arrays = {}
+    with h5py.File(folder / "data.h5") as file:
+        file.visititems(
+            lambda name, item: arrays.update(
+                {name: item[()]} if isinstance(item, h5py.Dataset) else {}
+            )
+        )
+    return {key: value for key, value in results.items() if key not in TIMES}, arrays
+
+
+def assert_same_run(one, other):
+    (results, arrays), (other_results, other_arrays) = stored(Path(one)), stored(Path(other))
+    assert results == other_results
+    assert arrays.keys() == other_arrays.keys()
+    for name in arrays:
+        np.testing.assert_array_equal(arrays[name], other_arrays[name])
+
+
+def assert_one_line(capsys, *words):
+    """Stderr is one line that starts with the program's name and holds every word."""
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1, stderr
+    assert stderr.startswith("papers: ")
+    for word in words:
+        assert word in stderr
+
+
+def test_list_names_title_and_presets(capsys):
+    assert main(["list"], SHELF) == 0
+    assert capsys.readouterr().out == "walk: A walk of Gaussian steps [smoke, demo, full]\n"
+
+
+def test_run_writes_everything_and_passes(capsys):
+    assert run() == 0
+    out = capsys.readouterr().out
+    for name in ("config.json", "environment.json", "results.json", "data.h5"):
+        assert Path("out", name).is_file()
+    assert Path("out/figures/walk.png").stat().st_size > 1000
+    assert "figure: out/figures/walk.png" in out
+    assert out.count("PASS") == 2
+    results, _ = stored(Path("out"))
+    assert results["paper"] == "walk"
+    assert results["preset"] == "smoke"
+    assert [claim["pass"] for claim in results["claims"]] == [True, True]
+
+
+def test_missed_claim_is_written_and_gives_one(capsys):
+    assert main(["run", "walk", "--preset", "full"], SHELF) == 1
+    assert capsys.readouterr().out.count("MISS") == 1
+    results, _ = stored(Path("runs/walk-full"))
+    assert [claim["pass"] for claim in results["claims"]] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "wlk"], ["walk", "wlk"]),
+        (["run", "walk", "--preset", "big"], ["smoke, demo, full", "'big'"]),
+        (["run", "walk", "--seed", "x"], ["--seed", "'x'"]),
+        (["run", "walk", "--sed", "1"], ["--sed"]),
+        (["run"], ["run"]),
+        (["rum"], ["rum"]),
+        ([], ["run", "check"]),
+        (["plot", "walk", "--out", "nowhere"], ["nowhere/data.h5"]),
+        (["check", "walk", "--out", "nowhere"], ["nowhere/results.json"]),
+        (["run", "walk", "--config", "nowhere.json"], ["nowhere.json"]),
+    ],
+)
+def test_wrong_usage_is_one_line_and_two(arguments, words, capsys):
+    assert main(arguments, SHELF) == 2
+    assert_one_line(capsys, *words)
+    assert not Path("runs").exists()
+
+
+def test_settings_go_on_top_of_the_preset():
+    Path("few.json").write_text('{"walk": {"n_steps": 100}}')
+    assert run("--config", "few.json") == 0
+    config = json.loads(Path("out/config.json").read_text())
+    _, arrays = stored(Path("out"))
+    assert arrays["walk/stride"].shape == (100,)
+    assert '"width": 1.0' in json.dumps(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"walk": {"n_step": 100}}', ["n_step", "n_steps", "width"]),
+        ('{"bars": 1}', ["bars", "bar"]),
+        ('{"bar": "high"}', ["bar", "high"]),
+        ("[1]", ["object"]),
+        ("{", ["bad.json"]),
+    ],
+)
+def test_bad_settings_are_one_line_and_two(text, words, capsys):
+    Path("bad.json").write_text(text)
+    assert run("--config", "bad.json") == 2
+    assert_one_line(capsys, *words)
+    assert not Path("out").exists()
+
+
+def test_folder_in_use_is_refused(capsys):
+    assert run() == 0
+    capsys.readouterr()
+    assert run() == 2
+    assert_one_line(capsys, "--resume", "out")
+
+
+def test_folder_of_another_run_is_refused(capsys):
+    assert run() == 0
+    capsys.readouterr()
+    assert main(["run", "walk", "--preset", "demo", "--out", "out", "--resume"], SHELF) == 2
+    assert_one_line(capsys, "n_steps", "400", "800")
+    assert run("--resume", "--seed", "1") == 2
+    assert_one_line(capsys, "seed", "0", "1")
+
+
+def test_interrupt_saves_and_the_printed_command_resumes(capsys, monkeypatch):
+    assert run(out="whole") == 0
+    monkeypatch.setenv("WALK_TROUBLE", "interrupt")
+    assert run(out="parts") == 130
+    *_, last = capsys.readouterr().err.splitlines()
+    assert not Path("parts/results.json").exists()
+    monkeypatch.delenv("WALK_TROUBLE")
+    label, _, command = last.partition(": ")
+    words = shlex.split(command)
+    assert label == "resume"
+    assert words[1:3] == ["-m", "papers"]
+    assert main(words[3:], SHELF) == 0
+    assert_same_run("whole", "parts")
+
+
+def test_killed_run_resumes_to_the_same_bits():
+    assert run(out="whole") == 0
+    program = (
+        "import sys; from pathlib import Path; import papers.__main__ as p; "
+        f"p.enable_jax(p.CACHE); sys.exit(p.main(sys.argv[1:], Path({str(SHELF)!r})))"
+    )
+    command = ["run", "walk", "--preset", "smoke", "--out", "parts"]
+    killed = subprocess.run(
+        [sys.executable, "-c", program, *command],
+        env={**os.environ, "WALK_TROUBLE": "kill", "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not Path("parts/results.json").exists()
+    assert run("--resume", out="parts") == 0
+    assert_same_run("whole", "parts")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("full disk", ["disk is full"]), ("bad data", ["finite, but it is nan"])]
+)
+def test_failure_is_one_line_and_two(kind, words, capsys, monkeypatch):
+    monkeypatch.setenv("WALK_TROUBLE", kind)
+    assert run() == 2
+    assert_one_line(capsys, *words)
+    monkeypatch.delenv("WALK_TROUBLE")
+    assert run("--resume") == 0
+
+
+def test_defect_shows_its_traceback(capsys, monkeypatch):
+    monkeypatch.setenv("WALK_TROUBLE", "defect")
+    assert run() == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_plot_redraws_the_same_picture(capsys):
+    assert run() == 0
+    figure = Path("out/figures/walk.png")
+    before = figure.read_bytes()
+    figure.unlink()
+    capsys.readouterr()
+    assert main(["plot", "walk", "--out", "out"], SHELF) == 0
+    assert figure.read_bytes() == before
+    assert "figure: out/figures/walk.png" in capsys.readouterr().out
+
+
+def test_check_reads_the_record_or_a_run(capsys):
+    shelf = Path("shelf")
+    shutil.copytree(SHELF, shelf)
+    assert run(shelf=shelf) == 0
+    record = shelf / "walk" / "record"
+    record.mkdir(exist_ok=True)
+    shutil.copy("out/results.json", record)
+    assert main(["check", "walk"], shelf) == 0
+    assert main(["check", "walk", "--out", "out"], shelf) == 0
+    assert capsys.readouterr().out.count("MISS") == 0
+
+
+@pytest.mark.parametrize(
+    ("claim", "field", "value", "words"),
+    [
+        (0, "value", 3.0, ["MISS"]),
+        (0, "value", None, ["MISS"]),
+        (1, "reference", 0.1, ["reference 0.5 expected, 0.1 claimed"]),
+        (1, "rule", ">", ["rule '>=' expected"]),
+        (1, "source", "peer", ["source 'exact' expected"]),
+        (1, "name", "width", ["expected, but not claimed", "claimed, but not expected"]),
+    ],
+)
+def test_check_finds_what_was_changed(claim, field, value, words, capsys):
+    assert run() == 0
+    path = Path("out/results.json")
+    results = json.loads(path.read_text())
+    results["claims"][claim][field] = value
+    path.write_text(json.dumps(results))
+    capsys.readouterr()
+    assert main(["check", "walk", "--out", "out"], SHELF) == 1
+    out = capsys.readouterr().out
+    for word in words:
+        assert word in out
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"claims": [{}]}'])
+def test_check_of_a_damaged_file_is_one_line_and_two(text, capsys):
+    Path("out").mkdir()
+    Path("out/results.json").write_text(text)
+    assert main(["check", "walk", "--out", "out"], SHELF) == 2
+    assert_one_line(capsys, "results.json")
+
+
+def test_the_program_enables_float64_and_a_library_does_not():
+    words = [sys.executable, "-c"]
+    look = "import jax; print(jax.config.jax_enable_x64)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def printed(code):
+        finished = subprocess.run(
+            [*words, f"{code}; {look}"], env=environment, check=True, capture_output=True, text=True
+        )
+        return finished.stdout.strip()
+
+    assert printed("import papers.harness, diffhep.core.run") == "False"
+    assert printed("import papers.__main__ as p; p.enable_jax(p.CACHE)") == "True"
+
+
+def test_the_real_shelf_answers():
+    words = [sys.executable, "-m", "papers"]
+    listed = subprocess.run([*words, "list"], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "kanwar2020: " in listed.stdout
+    unknown = subprocess.run(
+        [*words, "run", "nothing"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert unknown.returncode == 2
+    assert "kanwar2020" in unknown.stderr
+    assert unknown.stderr.count("\n") == 1
