@@ -89,8 +89,8 @@ class _Loop:
         """Save what went wrong beside the last good state and raise."""
         step = self.progress.done - 1
         last = jax.tree.map(lambda rows: rows[step], self.history)
-        what = guard.describe(to_host(self.state), last)
-        text = f"Loop `{self.name}` must stay finite, but at step {step} {what}."
+        what = guard.describe(step, to_host(self.state), last)
+        text = f"Loop `{self.name}` must stay finite, but {what}."
         if checkpoint is not None:
             failed = Checkpoint(checkpoint.path.with_name(checkpoint.path.name + ".failed"))
             self.save(failed)

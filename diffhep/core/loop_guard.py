@@ -15,11 +15,12 @@ class Guard(NamedTuple):
 
     Args:
         is_good: Maps the state and the metrics of a step to one truth value, inside `jit`.
-        describe: Maps the bad state and metrics, as NumPy arrays, to the words after "but".
+        describe: Maps the step's number, the bad state and the metrics, as NumPy arrays, to the
+            words after "but".
     """
 
     is_good: Callable[[PyTree, PyTree], Flag]
-    describe: Callable[[PyTree, PyTree], str]
+    describe: Callable[[int, PyTree, PyTree], str]
 
 
 def _is_inexact(leaf: Any) -> bool:
@@ -48,8 +49,9 @@ def first_non_finite(tree: PyTree) -> str | None:
 def finite_guard() -> Guard:
     """Stop when the state or a metric holds a number that is not finite."""
 
-    def describe(state: PyTree, metrics: PyTree) -> str:
+    def describe(step: int, state: PyTree, metrics: PyTree) -> str:
         bad_metric, bad_leaf = first_non_finite(metrics), first_non_finite(state)
-        return f"metric {bad_metric}" if bad_metric else f"state leaf {bad_leaf}"
+        what = f"metric {bad_metric}" if bad_metric else f"state leaf {bad_leaf}"
+        return f"at step {step} {what}"
 
     return Guard(lambda state, metrics: all_finite((state, metrics)), describe)

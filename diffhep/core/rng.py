@@ -12,7 +12,7 @@ import jax
 from jaxtyping import Int
 
 from diffhep.core.checks import require_shape
-from diffhep.core.typing import Key
+from diffhep.core.typing import Key, Keys
 
 
 def check_key(key: Key) -> None:
@@ -40,7 +40,7 @@ def key_for(key: Key, name: str) -> Key:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def keys_for_chains(key: Key, n_chains: int) -> Key:
+def keys_for_chains(key: Key, n_chains: int) -> Keys:
     """One key per chain; chain `i` gets the same key however many chains run beside it.
 
     Args:

@@ -7,10 +7,14 @@ of any dimension.
 
 from typing import Any, TypeAlias
 
+import jaxtyping
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 Key: TypeAlias = PRNGKeyArray
 """A typed `jax.random.key`; raw uint32 keys are not accepted."""
+
+Keys: TypeAlias = jaxtyping.Key[Array, " chain"]
+"""One typed key per chain."""
 
 Scalar: TypeAlias = Float[Array, ""]
 """A real number as an array of rank zero."""

@@ -1,0 +1,276 @@
+"""Markov chains: the form of an algorithm, and the driver that runs many chains at once."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from diffhep.core.checkpoint import Checkpoint
+from diffhep.core.checks import require, require_shape
+from diffhep.core.loop import run_loop
+from diffhep.core.loop_guard import Guard, all_finite, first_non_finite
+from diffhep.core.progress import Show
+from diffhep.core.rng import check_key, key_at, keys_for_chains
+from diffhep.core.typing import Flag, Key, PyTree
+
+Observable = Callable[[PyTree], Array]
+"""Maps the position of one chain to a scalar or an array."""
+
+
+class SampleRecord(NamedTuple):
+    """What one chunk recorded: arrays (chain, step, ...), one row a chain."""
+
+    observables: dict[str, np.ndarray]
+    info: dict[str, np.ndarray]
+
+
+OnSamples = Callable[[int, SampleRecord], None]
+"""Called with the number of transitions done and the chunk's record."""
+
+
+class AbstractSamplingAlgorithm(eqx.Module):
+    """A Markov transition that leaves a density invariant, written for one configuration.
+
+    State is what the next step needs and has a field `position`. Info is a NamedTuple or module of
+    what a diagnostician wants; it has `acceptance_probability`, `accepted` and, as result code,
+    `is_finite`.
+    """
+
+    @abstractmethod
+    def init(self, position: PyTree) -> Any:
+        """The state of a chain that starts at `position`."""
+
+    @abstractmethod
+    def step(self, key: Key, state: Any) -> tuple[Any, Any]:
+        """One transition: `(state, info)`."""
+
+
+class SampleResult(NamedTuple):
+    """Final states, and what was recorded: arrays (chain, step), one row a chain."""
+
+    state: PyTree
+    observables: dict[str, np.ndarray]
+    info: dict[str, np.ndarray]
+    seconds: float
+    compile_seconds: float
+
+
+class _Record(NamedTuple):
+    """What one kept step measures, chain axis first."""
+
+    observables: dict[str, Array]
+    info: dict[str, Array]
+
+
+class _ChainsState(NamedTuple):
+    """All chains, with the stream they draw from."""
+
+    key: Key
+    count: Array
+    chains: PyTree
+
+
+def _scalar_fields(info: Any) -> dict[str, Array]:
+    """The fields of an Info of one chain that are scalars."""
+    names = getattr(info, "_fields", None) or tuple(getattr(info, "__dataclass_fields__", ()))
+    fields = {name: getattr(info, name) for name in names}
+    return {
+        name: jnp.asarray(v)
+        for name, v in fields.items()
+        if eqx.is_array_like(v) and jnp.ndim(v) == 0
+    }
+
+
+class _SampleStep(eqx.Module):
+    """`thin` transitions of all chains, then one measurement."""
+
+    algorithm: AbstractSamplingAlgorithm
+    observe: dict[str, Observable]
+    thin: int = eqx.field(static=True)
+    n_chains: int = eqx.field(static=True)
+
+    def transition(self, carry: _ChainsState) -> tuple[_ChainsState, dict[str, Array]]:
+        """One transition of every chain."""
+        keys = keys_for_chains(key_at(carry.key, carry.count), self.n_chains)
+
+        def one(key: Key, state: Any) -> tuple[Any, dict[str, Array]]:
+            new_state, info = self.algorithm.step(key, state)
+            return new_state, _scalar_fields(info)
+
+        chains, info = jax.vmap(one)(keys, carry.chains)
+        return _ChainsState(carry.key, carry.count + 1, chains), info
+
+    def measure(self, state: Any) -> dict[str, Array]:
+        """All observables of one chain."""
+        return {name: jnp.asarray(f(state.position)) for name, f in self.observe.items()}
+
+    def __call__(self, key: Key, state: _ChainsState) -> tuple[_ChainsState, _Record]:
+        """The loop's key is not used, so that thinning does not change the chain."""
+        if self.thin == 1:
+            state, info = self.transition(state)
+            info = {name: values[None] for name, values in info.items()}
+        else:
+            # A bound method of a module with traced arrays has no hash, which `scan` asks for.
+            state, info = jax.lax.scan(
+                lambda carry, _: self.transition(carry), state, None, length=self.thin
+            )
+        return state, _Record(jax.vmap(self.measure)(state.chains), info)
+
+
+def _sampling_guard(thin: int) -> Guard:
+    """Every chain's result code is true, and what is measured is finite."""
+
+    def is_good(state: _ChainsState, record: _Record) -> Flag:
+        watched = record.observables, state.chains.position
+        if "is_finite" in record.info:
+            return jnp.all(record.info["is_finite"]) & all_finite(watched[0])
+        return all_finite(watched)
+
+    def describe(step: int, state: _ChainsState, record: _Record) -> str:
+        codes = record.info.get("is_finite")
+        if codes is not None and not np.all(codes):
+            substep, chain = (int(i) for i in np.argwhere(~codes)[0])
+            return f"chain {chain} did not at step {step * thin + substep}"
+        last = (step + 1) * thin - 1
+        watched = {"observable": record.observables, "position": state.chains.position}
+        return f"at step {last} {first_non_finite(watched)}; the first index is the chain"
+
+    return Guard(is_good, describe)
+
+
+def _chain_first(rows: np.ndarray) -> np.ndarray:
+    """(step, chain, ...) to (chain, step, ...)."""
+    return np.ascontiguousarray(np.moveaxis(rows, 1, 0))
+
+
+def _as_record(record: _Record) -> SampleRecord:
+    """The loop's arrays with the chain axis first; info has a row for every transition."""
+    info = {name: rows.reshape(-1, rows.shape[-1]) for name, rows in record.info.items()}
+    return SampleRecord(
+        {name: _chain_first(rows) for name, rows in record.observables.items()},
+        {name: _chain_first(rows) for name, rows in info.items()},
+    )
+
+
+def _count_chains(positions: PyTree) -> int:
+    """The length of the chain axis that all leaves share."""
+    axes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(positions)}
+    rule = "have one leading chain axis on every leaf"
+    require_shape(
+        len(axes) == 1 and axes != {()}, "positions", rule, f"leading axes {sorted(axes)}"
+    )
+    return int(axes.pop()[0])
+
+
+def _spread(tree: PyTree, mesh: Mesh | None, *axes: Any) -> PyTree:
+    """A tree with its leading axis divided over the named axes of a mesh, or copied everywhere."""
+    if mesh is None:
+        return tree
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(*axes)))
+
+
+@eqx.filter_jit
+def _init_chains(algorithm: AbstractSamplingAlgorithm, positions: PyTree) -> PyTree:
+    return jax.vmap(algorithm.init)(positions)
+
+
+def _start(
+    algorithm: AbstractSamplingAlgorithm, positions: PyTree, mesh: Mesh | None, key: Key
+) -> _ChainsState:
+    """The state of all chains, laid out on the mesh."""
+    axes = () if mesh is None else (mesh.axis_names,)
+    chains = _init_chains(algorithm, _spread(jax.tree.map(jnp.asarray, positions), mesh, *axes))
+    key, count = _spread((key, jnp.asarray(0)), mesh)
+    return _ChainsState(key, count, _spread(chains, mesh, *axes))
+
+
+def sample(
+    algorithm: AbstractSamplingAlgorithm,
+    positions: PyTree,
+    n_steps: int,
+    *,
+    observe: dict[str, Observable],
+    key: Key,
+    thin: int = 1,
+    chunk: int = 100,
+    name: str = "sample",
+    checkpoint: Checkpoint | None = None,
+    checkpoint_every_s: float = 10.0,
+    mesh: Mesh | None = None,
+    on_chunk: OnSamples | None = None,
+    progress: Show = True,
+    resume: bool = True,
+) -> SampleResult:
+    """Run many chains of one algorithm as one batched program and record them.
+
+    Chain `c` in step `i` draws from a key that depends on `key`, `i` and `c` alone: neither the
+    number of chains beside it, nor `thin`, `chunk` or the mesh changes its course.
+
+    Args:
+        algorithm: The transition, written for one configuration.
+        positions: Starting positions, any pytree with a leading chain axis on every leaf.
+        n_steps: Transitions of every chain in all.
+        observe: What to measure on the position of one chain, by name; inside `jit`, once per
+            kept step.
+        key: Random key.
+        thin: Every `thin`-th position is measured; divides `n_steps`. Info is kept at every step.
+        chunk: Transitions per host visit.
+        name: For messages and the progress bar.
+        checkpoint: Where the chains are saved and go on from.
+        checkpoint_every_s: Least time between two saves, in seconds.
+        mesh: Devices over which the chains are divided; their number divides that of the chains.
+        on_chunk: Called with the number of transitions done and the chunk's `SampleRecord`.
+        progress: Whether to show a bar; "force" writes lines where there is no terminal.
+        resume: Go on from the checkpoint where there is one.
+
+    Returns:
+        Final states; observables (chain, n_steps / thin, ...); every scalar field of the
+        algorithm's Info (chain, n_steps); seconds and compile_seconds.
+
+    Raises:
+        ConvergenceError: A chain's `is_finite` is false, or an observable is not finite; names
+            chain and step.
+        Interrupted: The user stopped the run; the state is saved.
+        ConfigError: `thin` does not divide `n_steps`, or the mesh not the number of chains.
+        ShapeError: The leaves of `positions` share no leading axis.
+    """
+    check_key(key)
+    require(thin >= 1 and n_steps % thin == 0, "thin", f"divide the {n_steps} steps", thin)
+    require(chunk >= 1, "chunk", "be at least 1", chunk)
+    n_chains = _count_chains(positions)
+    n_devices = 1 if mesh is None else mesh.size
+    require(
+        n_devices >= 1 and n_chains % n_devices == 0,
+        "mesh",
+        f"have a number of devices that divides the {n_chains} chains",
+        n_devices,
+    )
+
+    def report(done: int, record: _Record) -> None:
+        if on_chunk is not None:
+            on_chunk(done * thin, _as_record(record))
+
+    result = run_loop(
+        _SampleStep(algorithm, observe, thin, n_chains),
+        _start(algorithm, positions, mesh, key),
+        n_steps // thin,
+        key=key,
+        chunk=max(1, chunk // thin),
+        name=name,
+        checkpoint=checkpoint,
+        checkpoint_every_s=checkpoint_every_s,
+        on_chunk=report,
+        progress=progress,
+        resume=resume,
+        guard=_sampling_guard(thin),
+    )
+    record = _as_record(result.history)
+    return SampleResult(
+        result.state.chains, record.observables, record.info, result.seconds, result.compile_seconds
+    )
