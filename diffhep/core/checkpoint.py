@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffhep.core.errors import DataError
+from diffhep.core.rng import is_typed_key
 from diffhep.core.typing import PyTree
 
 MAGIC = b"dhepckpt"
@@ -32,10 +33,6 @@ class _DamagedError(Exception):
     """Why one file cannot be used."""
 
 
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _is_stored(leaf: Any) -> bool:
     """Arrays, their shapes and Python numbers are stored; all other leaves come from `like`."""
     array_types = (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct)
@@ -44,7 +41,7 @@ def _is_stored(leaf: Any) -> bool:
 
 def _to_numpy(leaf: Any) -> np.ndarray:
     """The leaf on the host, C-contiguous and little-endian."""
-    value = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    value = np.asarray(jax.random.key_data(leaf) if is_typed_key(leaf) else leaf)
     little = value.dtype.newbyteorder("<")
     return np.ascontiguousarray(value, dtype=little).reshape(value.shape)
 
@@ -56,12 +53,12 @@ def _key_words(leaf: Any) -> jax.ShapeDtypeStruct:
 
 def _kind(leaf: Any) -> str:
     """What a stored leaf is: a typed key with its algorithm, or a dtype."""
-    return str(leaf.dtype) if _is_key(leaf) else str(_like_array(leaf).dtype)
+    return str(leaf.dtype) if is_typed_key(leaf) else str(_like_array(leaf).dtype)
 
 
 def _like_array(leaf: Any) -> Any:
     """Something with the shape and dtype that the stored leaf has."""
-    if _is_key(leaf):
+    if is_typed_key(leaf):
         return _key_words(leaf)
     return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
 
@@ -75,7 +72,7 @@ def _from_numpy(value: np.ndarray, like: Any) -> Any:
     if isinstance(like, (bool, int, float, complex)):
         return value.item()
     array = jnp.asarray(value)
-    if _is_key(like):
+    if is_typed_key(like):
         array = jax.random.wrap_key_data(array, impl=_key_implementation(like))
     sharding = getattr(like, "sharding", None)
     if sharding is not None and len(sharding.device_set) > 1:
@@ -98,7 +95,7 @@ def _encode(tree: PyTree, metadata: Metadata) -> list[bytes | memoryview]:
         if _is_stored(leaf)
     ]
     arrays = [_to_numpy(leaf) for _, leaf in leaves]
-    views = [memoryview(array.reshape(-1).view(np.uint8)) for array in arrays]
+    views = [array.reshape(-1).view(np.uint8).data for array in arrays]
     digest = hashlib.sha256()
     for view in views:
         digest.update(view)

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from diffhep.core.errors import ConfigError, ShapeError
 
@@ -42,7 +43,7 @@ def require_shape(condition: bool, name: str, rule: str, value: Any) -> None:
 
 def concrete(value: Any) -> np.ndarray | None:
     """The value as a NumPy array, or None while it is being traced and has no value yet."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return None
     return np.asarray(value)
 

@@ -46,7 +46,7 @@ class _FitState(NamedTuple):
     """What the next step of a fit needs."""
 
     key: Key
-    count: Array
+    done: Array
     params: PyTree
     optimizer: PyTree
     window: Array
@@ -80,7 +80,7 @@ class _FitStep(eqx.Module):
 
     def __call__(self, state: _FitState) -> tuple[_FitState, dict[str, Any]]:
         """One step of the optimiser."""
-        key, count, params = key_at(state.key, state.count), state.count, state.params
+        key, count, params = key_at(state.key, state.done), state.done, state.params
         evaluate = jax.value_and_grad(self.evaluate, has_aux=True)
         (value, extra), gradient = evaluate(params, key, count)
         updates, optimizer = self.optimizer.update(gradient, state.optimizer, params)
@@ -102,7 +102,7 @@ class _FitStep(eqx.Module):
         params = optax.apply_updates(params, updates)
         return _FitState(
             key=state.key,
-            count=count + 1,
+            done=count + 1,
             params=params,
             optimizer=optimizer,
             window=window,

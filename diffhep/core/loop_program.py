@@ -11,22 +11,18 @@ from jaxtyping import Array
 
 from diffhep.core.checks import require_shape
 from diffhep.core.loop_guard import Guard
-from diffhep.core.rng import key_at
+from diffhep.core.rng import is_typed_key, key_at
 from diffhep.core.typing import Key, PyTree
 
 Step = Callable[[Key, PyTree], tuple[PyTree, PyTree]]
 """`step(key, state) -> (state, metrics)`."""
 
 
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def as_state(tree: PyTree) -> tuple[PyTree, PyTree]:
     """The arrays of a tree, copied and strongly typed because the loop consumes them; the rest."""
 
     def own(leaf: Any) -> Any:
-        if _is_key(leaf):
+        if is_typed_key(leaf):
             return leaf.copy()
         if isinstance(leaf, (np.ndarray, np.generic, jax.Array)):
             return jnp.array(leaf, dtype=leaf.dtype, copy=True)
@@ -38,8 +34,8 @@ def as_state(tree: PyTree) -> tuple[PyTree, PyTree]:
 def to_host(tree: PyTree) -> PyTree:
     """A tree of arrays as NumPy arrays, gathered from every process where it is spread."""
     leaves = jax.tree.leaves(tree)
-    if any(_is_key(leaf) for leaf in leaves):
-        words = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves]
+    if any(is_typed_key(leaf) for leaf in leaves):
+        words = [jax.random.key_data(leaf) if is_typed_key(leaf) else leaf for leaf in leaves]
         return to_host(jax.tree.unflatten(jax.tree.structure(tree), words))
     if all(leaf.is_fully_addressable for leaf in leaves):
         return jax.device_get(tree)
@@ -72,7 +68,7 @@ def _check_same_state(before: PyTree, after: PyTree) -> None:
 
 def _strong(value: Any) -> Array:
     """The array without a weak type, so that a loop can carry it."""
-    return value if _is_key(value) else jax.lax.convert_element_type(value, value.dtype)
+    return value if is_typed_key(value) else jax.lax.convert_element_type(value, value.dtype)
 
 
 class Program(NamedTuple):

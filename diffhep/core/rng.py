@@ -7,19 +7,25 @@ made here by folding in the global index.
 """
 
 import zlib
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Int
 
 from diffhep.core.checks import require_shape
 from diffhep.core.typing import Key, Keys
 
 
+def is_typed_key(leaf: Any) -> bool:
+    """Whether something is an array of typed keys, or the shape of one."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def check_key(key: Key) -> None:
     """Raise a `ShapeError` unless `key` is one typed key."""
-    is_typed = hasattr(key, "dtype") and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
     require_shape(
-        is_typed and key.shape == (),
+        is_typed_key(key) and key.shape == (),
         "key",
         "be one typed key from jax.random.key",
         f"dtype {getattr(key, 'dtype', type(key))} and shape {getattr(key, 'shape', '?')}",
@@ -51,7 +57,7 @@ def keys_for_chains(key: Key, n_chains: int) -> Keys:
         Keys of shape (n_chains,).
     """
     check_key(key)
-    return jax.vmap(lambda index: jax.random.fold_in(key, index))(jax.numpy.arange(n_chains))
+    return jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(n_chains))
 
 
 def key_at(key: Key, index: Int[jax.Array, ""] | int) -> Key:

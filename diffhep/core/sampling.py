@@ -64,15 +64,15 @@ class SampleResult(NamedTuple):
 class _Record(NamedTuple):
     """What one kept step measures, chain axis first."""
 
-    observables: dict[str, Array]
-    info: dict[str, Array]
+    observables: dict[str, Any]
+    info: dict[str, Any]
 
 
 class _ChainsState(NamedTuple):
     """All chains, with the stream they draw from."""
 
     key: Key
-    count: Array
+    done: Array
     chains: PyTree
 
 
@@ -97,14 +97,14 @@ class _SampleStep(eqx.Module):
 
     def transition(self, carry: _ChainsState) -> tuple[_ChainsState, dict[str, Array]]:
         """One transition of every chain."""
-        keys = keys_for_chains(key_at(carry.key, carry.count), self.n_chains)
+        keys = keys_for_chains(key_at(carry.key, carry.done), self.n_chains)
 
         def one(key: Key, state: Any) -> tuple[Any, dict[str, Array]]:
             new_state, info = self.algorithm.step(key, state)
             return new_state, _scalar_fields(info)
 
         chains, info = jax.vmap(one)(keys, carry.chains)
-        return _ChainsState(carry.key, carry.count + 1, chains), info
+        return _ChainsState(carry.key, carry.done + 1, chains), info
 
     def measure(self, state: Any) -> dict[str, Array]:
         """All observables of one chain."""
