@@ -1,0 +1,133 @@
+"""Periodic lattices: their size, their neighbours and their sublattices.
+
+Site axes come last in every field and in the order of the directions; a gauge field has its
+direction axis first. Neighbours are reached by rolling, so every boundary is periodic.
+"""
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Shaped
+
+from diffhep.core.checks import require, require_shape
+
+
+class Lattice(eqx.Module):
+    """A periodic hypercubic lattice.
+
+    Attributes:
+        shape: Number of sites along each direction, each at least 2.
+
+    Raises:
+        ConfigError: `shape` is empty or has a length below 2.
+    """
+
+    shape: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+
+    def __check_init__(self) -> None:
+        require(
+            len(self.shape) >= 1 and all(int(n) == n and n >= 2 for n in self.shape),
+            "shape",
+            "hold one integer of at least 2 per direction",
+            self.shape,
+        )
+
+    @property
+    def dimension(self) -> int:
+        """Number of directions."""
+        return len(self.shape)
+
+    @property
+    def volume(self) -> int:
+        """Number of sites; in two dimensions also the number of plaquettes."""
+        return math.prod(self.shape)
+
+    @property
+    def n_links(self) -> int:
+        """Number of links, one per site and direction."""
+        return self.dimension * self.volume
+
+    def require_divisible(self, factor: int, what: str) -> None:
+        """Raise a `ConfigError` unless every length is a multiple of `factor`.
+
+        Args:
+            factor: The period needed.
+            what: What needs it, for the message.
+
+        Raises:
+            ConfigError: Some length is not a multiple.
+        """
+        require(
+            all(n % factor == 0 for n in self.shape),
+            "shape",
+            f"hold multiples of {factor} for {what}",
+            self.shape,
+        )
+
+    def parity(self) -> Bool[np.ndarray, "*site"]:
+        """True on the odd sites, those whose coordinates have an odd sum."""
+        return np.indices(self.shape).sum(axis=0) % 2 == 1
+
+
+def lattice_of(field: Shaped[Array, "..."]) -> Lattice:
+    """The lattice on which an Abelian gauge field lives, after checking the field.
+
+    Args:
+        field: Link angles of shape (mu, *site), in radians.
+
+    Returns:
+        The lattice with the field's site axes.
+
+    Raises:
+        ShapeError: The field is not of a real floating dtype, or its first axis does not count
+            its other axes.
+        ConfigError: An axis is shorter than 2.
+    """
+    require_shape(
+        bool(jnp.issubdtype(field.dtype, jnp.floating)),
+        "U",
+        "be a real floating array",
+        f"dtype {field.dtype}",
+    )
+    require_shape(
+        field.ndim >= 2 and field.shape[0] == field.ndim - 1,
+        "U",
+        "have one link angle per direction and site, shape (mu, *site)",
+        f"shape {field.shape}",
+    )
+    return Lattice(field.shape[1:])
+
+
+def require_plane(field: Shaped[Array, "..."]) -> Lattice:
+    """The lattice of a gauge field that must be two-dimensional.
+
+    Args:
+        field: Link angles of shape (2, L, T), in radians.
+
+    Returns:
+        The two-dimensional lattice.
+
+    Raises:
+        ShapeError: The field is no gauge field in two dimensions.
+    """
+    lattice = lattice_of(field)
+    require_shape(lattice.dimension == 2, "U", "have shape (2, L, T)", f"shape {field.shape}")
+    return lattice
+
+
+def neighbour(
+    field: Shaped[Array, "*site"], direction: int, distance: int = 1
+) -> Shaped[Array, "*site"]:
+    r"""The field at $x + d\,\hat\mu$, as a field of $x$.
+
+    Args:
+        field: Values at the sites, without other axes.
+        direction: $\mu$, the number of the site axis.
+        distance: $d$ in lattice spacings; negative goes backwards.
+
+    Returns:
+        The shifted field.
+    """
+    return jnp.roll(field, -distance, axis=direction)

@@ -1,0 +1,99 @@
+"""Several samplers of one density in turn."""
+
+import re
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from diffhep.core.checks import require
+from diffhep.core.sampling import AbstractSamplingAlgorithm
+from diffhep.core.typing import Flag, Key, PyTree, Scalar
+
+
+class AlternateState(NamedTuple):
+    """What all samplers of a cycle share.
+
+    Attributes:
+        position: The gauge field.
+    """
+
+    position: PyTree
+
+
+class AlternateInfo(NamedTuple):
+    """What the samplers of one cycle say.
+
+    Attributes:
+        acceptance_probability: Mean over the samplers.
+        accepted: Whether any of them moved the chain.
+        is_finite: Whether all of them were finite.
+        parts: The info of each, by name.
+    """
+
+    acceptance_probability: Scalar
+    accepted: Flag
+    is_finite: Flag
+    parts: dict[str, Any]
+
+
+class Alternate(AbstractSamplingAlgorithm):
+    """One step of each of several algorithms, in order.
+
+    Attributes:
+        algorithms: Algorithms that leave the same density invariant.
+        names: The keys of their infos.
+    """
+
+    algorithms: tuple[AbstractSamplingAlgorithm, ...]
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    def init(self, position: PyTree) -> AlternateState:
+        """The state of a chain that starts at a gauge field."""
+        return AlternateState(position)
+
+    def step(self, key: Key, state: AlternateState) -> tuple[AlternateState, AlternateInfo]:
+        """One step of each algorithm."""
+        position = state.position
+        parts: dict[str, Any] = {}
+        keys = jax.random.split(key, len(self.algorithms))
+        for name, algorithm, part_key in zip(self.names, self.algorithms, keys, strict=True):
+            part_state, parts[name] = algorithm.step(part_key, algorithm.init(position))
+            position = part_state.position
+        infos = list(parts.values())
+        info = AlternateInfo(
+            jnp.mean(jnp.stack([part.acceptance_probability for part in infos])),
+            jnp.any(jnp.stack([part.accepted for part in infos])),
+            jnp.all(jnp.stack([part.is_finite for part in infos])),
+            parts,
+        )
+        return AlternateState(position), info
+
+
+def alternate(*algorithms: AbstractSamplingAlgorithm) -> Alternate:
+    """Make one algorithm of several: a step is one step of each in turn.
+
+    Each part starts anew from the field the one before it left, which costs what its `init`
+    costs: an action, or the inverse of a flow. The info holds the parts' own infos, named by their
+    classes, with a number from the second of a kind on: `hmc`, `flow_hmc`, `hmc_2`.
+
+    Args:
+        *algorithms: Algorithms that leave the same density invariant.
+
+    Returns:
+        The combined algorithm.
+
+    Raises:
+        ConfigError: No algorithm is given.
+    """
+    require(len(algorithms) >= 1, "algorithms", "hold at least one algorithm", algorithms)
+    kinds = [
+        re.sub("(?<=[a-z])(?=[A-Z])", "_", type(algorithm).__name__).lower()
+        for algorithm in algorithms
+    ]
+    counts = [kinds[: index + 1].count(kind) for index, kind in enumerate(kinds)]
+    names = tuple(
+        kind if count == 1 else f"{kind}_{count}" for kind, count in zip(kinds, counts, strict=True)
+    )
+    return Alternate(algorithms, names)
