@@ -1,0 +1,117 @@
+"""Public data: where a file is, what it must hash to, under which licence; fetched once."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from diffhep.core.errors import DataError
+
+LOCAL_COPY = "DIFFHEP_DATA"
+"""Environment variable: a folder with files of the registry, looked in before any download."""
+
+TIMEOUT_S = 60.0
+"""How long a server may be silent."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One public file.
+
+    Args:
+        url: Where it is published.
+        sha256: Hexadecimal digest of its bytes.
+        licence: SPDX name of its licence.
+        file_name: Its name on disk; the last part of the url if empty.
+        citation: Key of its reference in `diffhep.core.citations`, or empty.
+    """
+
+    url: str
+    sha256: str
+    licence: str
+    file_name: str = ""
+    citation: str = ""
+
+    @property
+    def name_on_disk(self) -> str:
+        """The file's name in a cache or a local copy."""
+        return self.file_name or self.url.rsplit("/", 1)[-1]
+
+
+REGISTRY: Mapping[str, Dataset] = MappingProxyType({})
+"""The data sets that ship with the library, by name; a paper may bring its own table."""
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify(path: Path, dataset: Dataset) -> Path:
+    """The path, after a check of its checksum."""
+    found = _digest(path)
+    if found != dataset.sha256:
+        raise DataError(f"{path} must have SHA-256 {dataset.sha256}, but it has {found}.")
+    return path
+
+
+def _download(dataset: Dataset, target: Path) -> Path:
+    """Bring a file into the cache; an interrupted or wrong download leaves nothing behind."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=target.name, suffix=".tmp", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with (
+            os.fdopen(descriptor, "wb") as file,
+            urllib.request.urlopen(dataset.url, timeout=TIMEOUT_S) as answer,
+        ):
+            shutil.copyfileobj(answer, file)
+        found = _digest(temporary)
+        if found != dataset.sha256:
+            raise DataError(
+                f"{dataset.url} must have SHA-256 {dataset.sha256}, but it has {found}."
+            )
+        temporary.replace(target)
+    except OSError as error:
+        raise DataError(
+            f"Could not download {dataset.url}: {error}; put the file into a folder and set "
+            f"{LOCAL_COPY} to it."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def fetch(
+    name: str, *, registry: Mapping[str, Dataset] = REGISTRY, cache: Path | None = None
+) -> Path:
+    """The local path of a data set, downloaded if need be, its checksum verified each time.
+
+    Args:
+        name: Its name in the registry.
+        registry: The table to look in.
+        cache: Folder of downloads; `~/.cache/diffhep` if not given.
+
+    Returns:
+        The file: in the folder of `DIFFHEP_DATA` where it is there, else in the cache.
+
+    Raises:
+        DataError: The name is unknown, the file cannot be had, or its checksum is wrong.
+    """
+    if name not in registry:
+        known = ", ".join(sorted(registry)) or "none"
+        raise DataError(f"Argument `name` must be one of {known}, but it is {name!r}.")
+    dataset = registry[name]
+    if os.environ.get(LOCAL_COPY):
+        local = Path(os.environ[LOCAL_COPY]) / dataset.name_on_disk
+        if local.exists():
+            return _verify(local, dataset)
+    target = (cache or Path.home() / ".cache" / "diffhep") / dataset.name_on_disk
+    if target.exists():
+        return _verify(target, dataset)
+    return _download(dataset, target)
