@@ -15,6 +15,7 @@ import jax
 import tyro
 
 from diffhep.core.errors import DiffhepError, Interrupted
+from diffhep.core.run import Claim
 from papers import claims as claims_of
 from papers import harness
 
@@ -112,6 +113,9 @@ def run_paper(options: Run, folder: Path) -> int:
     """Run, print the table of claims and where the figures are."""
     paper = harness.find(folder, options.name)
     directory = run_folder(options)
+    # Found out before the hours of a run, not after.
+    promised = claims_of.read_expected(paper)
+    harness.one_of("preset", options.preset, list(promised))
     claims, figures = harness.execute(
         paper,
         preset=options.preset,
@@ -124,8 +128,8 @@ def run_paper(options: Run, folder: Path) -> int:
     results, _ = claims_of.read_results(directory / "results.json")
     print(f"{paper.name} {options.preset}: {results['wall_s']:.1f} s, seed {options.seed}\n")
     # Settings other than the preset's own have other references.
-    differing = [] if options.config else compare(paper, options.preset, claims)
-    status = verdict(claims, differing)
+    differing = claims_of.disagreements(claims, promised[options.preset])
+    status = verdict(claims, [] if options.config else differing)
     print(f"\nresults: {directory / 'results.json'}")
     for figure in figures:
         print(f"figure: {figure}")
@@ -147,17 +151,12 @@ def check_paper(options: Check, folder: Path) -> int:
     results, claims = claims_of.read_results(directory / "results.json")
     preset = str(results.get("preset"))
     print(f"{paper.name} {preset}: {directory / 'results.json'}\n")
-    return verdict(claims, compare(paper, preset, claims))
+    promised = claims_of.read_expected(paper)
+    harness.one_of("preset", preset, list(promised))
+    return verdict(claims, claims_of.disagreements(claims, promised[preset]))
 
 
-def compare(paper: harness.Paper, preset: str, claims: Sequence[claims_of.Claim]) -> list[str]:
-    """Where claims differ from expected.json."""
-    expected = claims_of.read_expected(paper)
-    harness.one_of("preset", preset, list(expected))
-    return claims_of.disagreements(claims, expected[preset])
-
-
-def verdict(claims: Sequence[claims_of.Claim], differing: Sequence[str]) -> int:
+def verdict(claims: Sequence[Claim], differing: Sequence[str]) -> int:
     """Print the table of claims and the differences; the exit status they make."""
     print(claims_of.table(claims))
     for line in differing:

@@ -37,6 +37,11 @@ def read_expected(paper: Paper) -> dict[str, list[Expected]]:
         raise DataError(f"{path} is not a table of expected claims: {error}.") from error
 
 
+def _number_or_nan(value: float | None) -> float:
+    """JSON has null where a number was not finite."""
+    return math.nan if value is None else value
+
+
 def read_results(path: Path) -> tuple[dict[str, Any], list[Claim]]:
     """A results.json and the claims in it, their verdicts recomputed from value and rule.
 
@@ -48,9 +53,9 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[Claim]]:
         claims = [
             Claim(
                 name=row["name"],
-                value=math.nan if row["value"] is None else row["value"],
+                value=_number_or_nan(row["value"]),
                 stderr=row["stderr"],
-                reference=row["reference"],
+                reference=_number_or_nan(row["reference"]),
                 source=row["source"],
                 rule=row["rule"],
             )

@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 
 from papers.__main__ import main
@@ -19,7 +17,6 @@ pytestmark = pytest.mark.fast
 
 ROOT = Path(__file__).resolve().parents[2]
 SHELF = Path(__file__).parent / "shelf"
-TIMES = {"wall_s", "cpu_s", "peak_rss_mb", "command"}
 
 
 @pytest.fixture(autouse=True)
@@ -30,27 +27,6 @@ def work_in(tmp_path, monkeypatch):
 
 def run(*words, out="out", shelf=SHELF):
     return main(["run", "walk", "--preset", "smoke", "--out", str(out), *words], shelf)
-
-
-def stored(folder):
-    """Claims without times, and every array, of a finished run."""
-    results = json.loads((folder / "results.json").read_text())
-    arrays = {}
-    with h5py.File(folder / "data.h5") as file:
-        file.visititems(
-            lambda name, item: arrays.update(
-                {name: item[()]} if isinstance(item, h5py.Dataset) else {}
-            )
-        )
-    return {key: value for key, value in results.items() if key not in TIMES}, arrays
-
-
-def assert_same_run(one, other):
-    (results, arrays), (other_results, other_arrays) = stored(Path(one)), stored(Path(other))
-    assert results == other_results
-    assert arrays.keys() == other_arrays.keys()
-    for name in arrays:
-        np.testing.assert_array_equal(arrays[name], other_arrays[name])
 
 
 def assert_one_line(capsys, *words):
@@ -67,7 +43,7 @@ def test_list_names_title_and_presets(capsys):
     assert capsys.readouterr().out == "walk: A walk of Gaussian steps [smoke, demo, full]\n"
 
 
-def test_run_writes_everything_and_passes(capsys):
+def test_run_writes_everything_and_passes(capsys, stored):
     assert run() == 0
     out = capsys.readouterr().out
     for name in ("config.json", "environment.json", "results.json", "data.h5"):
@@ -81,7 +57,7 @@ def test_run_writes_everything_and_passes(capsys):
     assert [claim["pass"] for claim in results["claims"]] == [True, True]
 
 
-def test_missed_claim_is_written_and_gives_one(capsys):
+def test_missed_claim_is_written_and_gives_one(capsys, stored):
     assert main(["run", "walk", "--preset", "full"], SHELF) == 1
     assert capsys.readouterr().out.count("MISS") == 1
     results, _ = stored(Path("runs/walk-full"))
@@ -109,7 +85,7 @@ def test_wrong_usage_is_one_line_and_two(arguments, words, capsys):
     assert not Path("runs").exists()
 
 
-def test_settings_go_on_top_of_the_preset():
+def test_settings_go_on_top_of_the_preset(stored):
     Path("few.json").write_text('{"walk": {"n_steps": 100}}')
     assert run("--config", "few.json") == 0
     config = json.loads(Path("out/config.json").read_text())
@@ -146,12 +122,15 @@ def test_folder_of_another_run_is_refused(capsys):
     assert run() == 0
     capsys.readouterr()
     assert main(["run", "walk", "--preset", "demo", "--out", "out", "--resume"], SHELF) == 2
-    assert_one_line(capsys, "n_steps", "400", "800")
+    assert_one_line(capsys, "preset", "'smoke'", "'demo'")
+    Path("few.json").write_text('{"walk": {"n_steps": 100}}')
+    assert run("--resume", "--config", "few.json") == 2
+    assert_one_line(capsys, "walk.n_steps", "400", "100")
     assert run("--resume", "--seed", "1") == 2
-    assert_one_line(capsys, "seed", "0", "1")
+    assert_one_line(capsys, "seed = 0", "1")
 
 
-def test_interrupt_saves_and_the_printed_command_resumes(capsys, monkeypatch):
+def test_interrupt_saves_and_the_printed_command_resumes(capsys, monkeypatch, assert_same_run):
     assert run(out="whole") == 0
     monkeypatch.setenv("WALK_TROUBLE", "interrupt")
     assert run(out="parts") == 130
@@ -166,7 +145,7 @@ def test_interrupt_saves_and_the_printed_command_resumes(capsys, monkeypatch):
     assert_same_run("whole", "parts")
 
 
-def test_killed_run_resumes_to_the_same_bits():
+def test_killed_run_resumes_to_the_same_bits(assert_same_run):
     assert run(out="whole") == 0
     program = (
         "import sys; from pathlib import Path; import papers.__main__ as p; "
