@@ -13,7 +13,7 @@ from diffhep.core.errors import ConfigError
 
 
 def _article(
-    label: str, authors: str, title: str, year: int, source: str, journal: str = ""
+    label: str, authors: str, title: str, year: str, source: str, journal: str = ""
 ) -> str:
     """One BibTeX entry; `source` is an arXiv number or a DOI with its prefix."""
     kind, _, number = source.partition(":")
@@ -35,7 +35,7 @@ _ENTRIES = (
         "G. Kanwar and M. S. Albergo and D. Boyda and K. Cranmer and D. C. Hackett and "
         "S. Racani\\`ere and D. J. Rezende and P. E. Shanahan",
         "Equivariant flow-based sampling for lattice gauge theory",
-        2020,
+        "2020",
         "arXiv:2003.06413",
         "Phys. Rev. Lett. 125, 121601",
     ),
@@ -43,7 +43,7 @@ _ENTRIES = (
         "albergo2019",
         "M. S. Albergo and G. Kanwar and P. E. Shanahan",
         "Flow-based generative models for Markov chain Monte Carlo in lattice field theory",
-        2019,
+        "2019",
         "arXiv:1904.12072",
         "Phys. Rev. D 100, 034515",
     ),
@@ -52,7 +52,7 @@ _ENTRIES = (
         "M. S. Albergo and D. Boyda and D. C. Hackett and G. Kanwar and K. Cranmer and "
         "S. Racani\\`ere and D. J. Rezende and P. E. Shanahan",
         "Introduction to Normalizing Flows for Lattice Field Theory",
-        2021,
+        "2021",
         "arXiv:2101.08176",
     ),
     (
@@ -60,7 +60,7 @@ _ENTRIES = (
         "D. Boyda and G. Kanwar and S. Racani\\`ere and D. J. Rezende and M. S. Albergo and "
         "K. Cranmer and D. C. Hackett and P. E. Shanahan",
         "Sampling using SU(N) gauge equivariant flows",
-        2021,
+        "2021",
         "arXiv:2008.05456",
         "Phys. Rev. D 103, 074504",
     ),
@@ -69,14 +69,14 @@ _ENTRIES = (
         "D. J. Rezende and G. Papamakarios and S. Racani\\`ere and M. S. Albergo and G. Kanwar and "
         "P. E. Shanahan and K. Cranmer",
         "Normalizing Flows on Tori and Spheres",
-        2020,
+        "2020",
         "arXiv:2002.02428",
     ),
     (
         "durkan2019",
         "C. Durkan and A. Bekasov and I. Murray and G. Papamakarios",
         "Neural Spline Flows",
-        2019,
+        "2019",
         "arXiv:1906.04032",
     ),
     (
@@ -84,7 +84,7 @@ _ENTRIES = (
         "L. Vaitl and K. A. Nicoli and S. Nakajima and P. Kessel",
         "Gradients should stay on Path: Better Estimators of the Reverse- and Forward KL "
         "Divergence for Normalizing Flows",
-        2022,
+        "2022",
         "arXiv:2207.08219",
     ),
     (
@@ -93,7 +93,7 @@ _ENTRIES = (
         "and S. Nakajima and P. Stornati",
         "Estimation of Thermodynamic Observables in Lattice Field Theories with Deep Generative "
         "Models",
-        2021,
+        "2021",
         "arXiv:2007.07115",
         "Phys. Rev. Lett. 126, 032001",
     ),
@@ -101,7 +101,7 @@ _ENTRIES = (
         "luscher2010",
         'M. L{\\"u}scher',
         "Trivializing maps, the Wilson flow and the HMC algorithm",
-        2010,
+        "2010",
         "arXiv:0907.5491",
         "Commun. Math. Phys. 293, 899",
     ),
@@ -109,7 +109,7 @@ _ENTRIES = (
         "jin2022",
         "X.-Y. Jin",
         "Neural Network Field Transformation and Its Application in HMC",
-        2022,
+        "2022",
         "arXiv:2201.01862",
         "PoS LATTICE2021, 600",
     ),
@@ -117,7 +117,7 @@ _ENTRIES = (
         "duane1987",
         "S. Duane and A. D. Kennedy and B. J. Pendleton and D. Roweth",
         "Hybrid Monte Carlo",
-        1987,
+        "1987",
         "doi:10.1016/0370-2693(87)91197-X",
         "Phys. Lett. B 195, 216",
     ),
@@ -126,7 +126,7 @@ _ENTRIES = (
         "I. P. Omelyan and I. M. Mryglod and R. Folk",
         "Symplectic analytically integrable decomposition algorithms: classification, derivation, "
         "and application to molecular dynamics, quantum and celestial mechanics simulations",
-        2003,
+        "2003",
         "doi:10.1016/S0010-4655(02)00754-3",
         "Comput. Phys. Commun. 151, 272",
     ),
@@ -135,7 +135,7 @@ _ENTRIES = (
         "T. Takaishi and P. de Forcrand",
         "Testing and tuning symplectic integrators for the hybrid Monte Carlo algorithm in "
         "lattice QCD",
-        2006,
+        "2006",
         "arXiv:hep-lat/0505020",
         "Phys. Rev. E 73, 036706",
     ),
@@ -143,7 +143,7 @@ _ENTRIES = (
         "hoffman2014",
         "M. D. Hoffman and A. Gelman",
         "The No-U-Turn Sampler: Adaptively Setting Path Lengths in Hamiltonian Monte Carlo",
-        2014,
+        "2014",
         "arXiv:1111.4246",
         "J. Mach. Learn. Res. 15, 1593",
     ),
@@ -151,7 +151,7 @@ _ENTRIES = (
         "wolff2004",
         "U. Wolff",
         "Monte Carlo errors with less errors",
-        2004,
+        "2004",
         "arXiv:hep-lat/0306017",
         "Comput. Phys. Commun. 156, 143",
     ),
@@ -159,14 +159,14 @@ _ENTRIES = (
         "kingma2015",
         "D. P. Kingma and J. Ba",
         "Adam: A Method for Stochastic Optimization",
-        2015,
+        "2015",
         "arXiv:1412.6980",
     ),
     (
         "kidger2021",
         "P. Kidger and C. Garcia",
         "Equinox: neural networks in JAX via callable PyTrees and filtered transformations",
-        2021,
+        "2021",
         "arXiv:2111.00254",
     ),
 )
@@ -186,8 +186,8 @@ def _parts(thing: Any) -> Iterator[Any]:
         yield from thing
     elif isinstance(thing, partial):
         yield from (thing.func, *thing.args, *thing.keywords.values())
-    elif hasattr(thing, "__self__"):
-        yield thing.__self__
+    else:
+        yield getattr(thing, "__self__", None)
 
 
 def _keys(thing: Any, seen: set[int]) -> Iterator[str]:

@@ -26,7 +26,7 @@ DPI = 200
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-def style() -> dict[str, Any]:
+def style() -> dict[Any, Any]:
     """Matplotlib settings of the house.
 
     Returns:
