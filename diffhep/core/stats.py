@@ -20,6 +20,9 @@ from diffhep.core.typing import Key
 MIN_LENGTH = 8
 """Fewest measurements per chain from which an autocorrelation is estimated."""
 
+ALTERNATING = 4.0
+"""A first autocorrelation this many standard errors below zero makes a series alternating."""
+
 Estimator = Callable[[np.ndarray], Any]
 """Maps a sample, leading axis first, to one number."""
 
@@ -66,12 +69,38 @@ def _automatic_window(rho: np.ndarray, n_total: int, s_tau: float) -> int:
     """First window at which truncation error and noise balance; the last one if they never do."""
     windows = np.arange(1, len(rho))
     partial = np.cumsum(rho[1:])
-    tau = np.full(len(windows), np.finfo(np.float64).tiny)
+    tau = np.full(len(windows), np.finfo(np.float64).eps)
     rising = partial > 0.0
     tau[rising] = s_tau / np.log1p(1.0 / partial[rising])
     slope = np.exp(-windows / tau) - tau / np.sqrt(windows * n_total)
     crossed = np.flatnonzero(slope < 0.0)
     return int(windows[crossed[0]]) if len(crossed) else int(windows[-1])
+
+
+def _analyse(deviations: np.ndarray, s_tau: float) -> tuple[float, float, float, int]:
+    """C, tau_int and its error, and the window of (chain, n) deviations from the mean."""
+    gamma = _autocovariance(deviations)
+    size, n = deviations.size, deviations.shape[1]
+    if gamma[1] < -ALTERNATING * gamma[0] / math.sqrt(size) and n >= 2 * MIN_LENGTH:
+        return _analyse_pairs(deviations, float(gamma[0]), s_tau)
+    window = _automatic_window(gamma / gamma[0], size, s_tau)
+    uncorrected = gamma[0] + 2.0 * gamma[1 : window + 1].sum()
+    gamma = gamma + uncorrected / size
+    total = max(float(gamma[0] + 2.0 * gamma[1 : window + 1].sum()), 0.0)
+    tau_int = total / (2.0 * float(gamma[0]))
+    spread = max(window + 0.5 - tau_int, 0.0)
+    return total, tau_int, 2.0 * tau_int * math.sqrt(spread / size), window
+
+
+def _analyse_pairs(
+    deviations: np.ndarray, variance: float, s_tau: float
+) -> tuple[float, float, float, int]:
+    """The same through the means of neighbours, in which an alternation cancels."""
+    even = deviations[:, : deviations.shape[1] // 2 * 2]
+    total, tau_pairs, error_pairs, window = _analyse((even[:, ::2] + even[:, 1::2]) / 2.0, s_tau)
+    tau_int = total / variance
+    relative = error_pairs / tau_pairs if tau_pairs > 0.0 else 0.0
+    return 2.0 * total, tau_int, tau_int * relative, 2 * window + 1
 
 
 def gamma_method(
@@ -84,8 +113,10 @@ def gamma_method(
     $\tau_\mathrm{int} = C / (2 \Gamma(0))$, which is 1/2 for independent measurements.
     $W$ is the first at which $e^{-W/\tau} < \tau / \sqrt{W N}$, with
     $\tau = S_\tau / \ln(1 + 1/\sum_{t \le W} \rho(t))$. The bias of $O(1/N)$ from subtracting the
-    measured mean is corrected. Chains are pooled: one mean, one autocovariance.
-    Cost: one FFT a chain.
+    measured mean is corrected. A series that alternates, $\rho(1) < -4 / \sqrt{N}$, is analysed
+    through the means of neighbours, as the rule would stop at once on it; its error may then be
+    a third too large, and tau_int_error is rough. Chains are pooled: one mean, one
+    autocovariance. Cost: one FFT a chain.
 
     Args:
         x: Measurements, shape (step,) or (chain, step).
@@ -118,16 +149,8 @@ def gamma_method(
     mean = float(array.mean())
     if np.ptp(array) == 0.0:
         return GammaResult(float(array.flat[0]), 0.0, 0.5, 0.0, 0)
-    gamma = _autocovariance(array - mean)
-    window = _automatic_window(gamma / gamma[0], array.size, s_tau)
-    uncorrected = gamma[0] + 2.0 * gamma[1 : window + 1].sum()
-    gamma = gamma + uncorrected / array.size
-    total = gamma[0] + 2.0 * gamma[1 : window + 1].sum()
-    tau_int = float(total / (2.0 * gamma[0]))
-    error = math.sqrt(max(float(total), 0.0) / array.size)
-    spread = max(window + 0.5 - tau_int, 0.0)
-    tau_int_error = 2.0 * abs(tau_int) * math.sqrt(spread / array.size)
-    return GammaResult(mean, error, tau_int, tau_int_error, window)
+    variance, tau_int, tau_int_error, window = _analyse(array - mean, s_tau)
+    return GammaResult(mean, math.sqrt(variance / array.size), tau_int, tau_int_error, window)
 
 
 def jackknife(
