@@ -53,7 +53,9 @@ def _key_words(leaf: Any) -> jax.ShapeDtypeStruct:
 
 def _kind(leaf: Any) -> str:
     """What a stored leaf is: a typed key with its algorithm, or a dtype."""
-    return str(leaf.dtype) if is_typed_key(leaf) else str(_like_array(leaf).dtype)
+    if is_typed_key(leaf):
+        return str(leaf.dtype)
+    return str(np.dtype(_like_array(leaf).dtype).newbyteorder("="))
 
 
 def _like_array(leaf: Any) -> Any:
