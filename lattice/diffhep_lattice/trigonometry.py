@@ -6,9 +6,10 @@ $[-\tfrac12, \tfrac12]$,
 
 $$ \sin 2\pi x = x\,(1-2x)(1+2x)\;q(x^2), $$
 
-where $q$ is a polynomial of degree nine. The relative error is below 1e-15 at every reduced angle,
-as good as the library's; the zeros at $0$ and $\pm\pi$ are exact, so the function is continuous
-where angles wrap. An unreduced angle has, as in any sine, the error of its own rounding.
+where $q$ is a polynomial of degree nine with a relative error of 1e-16. Within one turn the
+absolute error is below 5e-16, as good as the library's; the zeros at $0$ and $\pm\tfrac12$ turns
+are exact, so the function is continuous where angles wrap. An angle of many turns has, as in any
+sine, the error of its own rounding.
 """
 
 import jax.numpy as jnp
@@ -50,7 +51,7 @@ def sine(angle: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def cosine(angle: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    r"""Cosine, $1 - 2\sin^2(\theta/2)$ with the sine of this module.
+    r"""Cosine, $1 - 2\sin^2(\theta/2)$ with the sine of this module; absolute error below 2e-15.
 
     Args:
         angle: Any representative modulo $2\pi$, in radians.

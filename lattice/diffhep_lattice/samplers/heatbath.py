@@ -1,11 +1,11 @@
 """Heatbath and overrelaxation of U(1) links, the local classical samplers."""
 
+import math
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from diffhep.core.checks import require
@@ -17,6 +17,10 @@ from diffhep_lattice.groups import wrap
 
 _MAX_ROUNDS = 64
 """Rounds of rejection: a link is left as it was once in 0.34**64 = 1e-30 updates."""
+
+_LEAST_CONCENTRATION = 1e-9
+"""A link whose neighbours leave it free has this one in place of zero: the density is the same to
+rounding, and the envelope's parameter 1/kappa stays finite."""
 
 _SUBLATTICES = ((0, 0), (0, 1), (1, 0), (1, 1))
 """(direction of the links, parity of their coordinate across it)."""
@@ -137,7 +141,7 @@ def _conditional(
     behind = neighbour(U[direction] + neighbour(side, direction) - side, across, -1)
     a, b = (_stripes(angle, across)[parity] for angle in (ahead, behind))
     strength = 2.0 * beta.astype(U.dtype) * jnp.cos(0.5 * (a + b))
-    mean = 0.5 * (b - a) + jnp.where(strength < 0.0, np.pi, 0.0).astype(U.dtype)
+    mean = 0.5 * (b - a) + jnp.where(strength < 0.0, math.pi, 0.0).astype(U.dtype)
     return mean, jnp.abs(strength)
 
 
@@ -151,11 +155,11 @@ def _von_mises(
 
     Reference: D. J. Best, N. I. Fisher, J. R. Stat. Soc. C 28 (1979) 152.
     """
-    kappa = jnp.maximum(concentration, jnp.finfo(concentration.dtype).tiny ** 0.25)
+    kappa = jnp.maximum(concentration, _LEAST_CONCENTRATION)
     # The published (tau - sqrt(2 tau)) / (2 kappa), written so that nothing cancels.
     root = jnp.sqrt(1.0 + 4.0 * kappa * kappa)
     tau = 1.0 + root
-    rho = 2.0 * kappa * jnp.sqrt(tau) / ((jnp.sqrt(tau) + np.sqrt(2.0)) * tau)
+    rho = 2.0 * kappa * jnp.sqrt(tau) / ((jnp.sqrt(tau) + math.sqrt(2.0)) * tau)
     envelope = (1.0 + rho * rho) / (2.0 * rho)
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Array:
@@ -165,7 +169,7 @@ def _von_mises(
     def one_round(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         count, angle, accepted = carry
         draws = jax.random.uniform(jax.random.fold_in(key, count), (2, *kappa.shape), kappa.dtype)
-        turn = np.pi * (2.0 * draws[0] - 1.0)
+        turn = math.pi * (2.0 * draws[0] - 1.0)
         z = jnp.cos(turn)
         cos_angle = (1.0 + envelope * z) / (envelope + z)
         excess = kappa * (envelope - cos_angle)

@@ -1,6 +1,6 @@
 """Independence Metropolis with a flow's samples as proposals."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jaxtyping import Array, Shaped
@@ -8,6 +8,7 @@ from jaxtyping import Array, Shaped
 from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Key, Scalar
 from diffhep_lattice.actions.base import AbstractAction
+from diffhep_lattice.flows.base import AbstractFlow
 from diffhep_lattice.samplers.algorithm import MetropolisInfo, metropolis
 
 
@@ -34,7 +35,7 @@ class IndependenceMetropolis(AbstractSamplingAlgorithm):
         action: The action $S$.
     """
 
-    flow: Any
+    flow: AbstractFlow
     action: AbstractAction
 
     def init(self, position: Shaped[Array, "mu ..."]) -> IndependenceState:
@@ -51,7 +52,7 @@ class IndependenceMetropolis(AbstractSamplingAlgorithm):
         return metropolis(test_key, energy_change, proposal, state)
 
 
-def independence_metropolis(flow: Any, action: AbstractAction) -> IndependenceMetropolis:
+def independence_metropolis(flow: AbstractFlow, action: AbstractAction) -> IndependenceMetropolis:
     """Independence Metropolis for an action, with a flow's samples as proposals.
 
     Exact whatever the flow, as long as its density vanishes nowhere; its rejections come in runs

@@ -1,7 +1,7 @@
 """Hamiltonian Monte Carlo in the latent space of a flow."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,6 +11,7 @@ from jaxtyping import Array, Shaped
 from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Key, PyTree, Scalar
 from diffhep_lattice.actions.base import AbstractAction
+from diffhep_lattice.flows.base import AbstractFlow
 from diffhep_lattice.groups import kinetic_energy
 from diffhep_lattice.samplers.algorithm import MetropolisInfo, metropolis
 from diffhep_lattice.samplers.hmc import check_trajectory
@@ -45,7 +46,7 @@ class FlowHMC(AbstractSamplingAlgorithm):
         integrator: The splitting scheme.
     """
 
-    flow: Any
+    flow: AbstractFlow
     action: AbstractAction
     step_size: Scalar = eqx.field(converter=partial(jnp.asarray, dtype=float))
     n_steps: int = eqx.field(static=True)
@@ -111,7 +112,7 @@ def _kinetic_energy(momentum: PyTree) -> Scalar:
 
 
 def flow_hmc(
-    flow: Any,
+    flow: AbstractFlow,
     action: AbstractAction,
     *,
     step_size: float | Scalar = 0.1,

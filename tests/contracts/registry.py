@@ -1,0 +1,109 @@
+"""Every implementation that must obey the laws of its kind: a new one adds one entry here.
+
+A case builds its implementation from one tunable number, so that the law "three values, one
+compilation" can be checked, and names a few values that are good.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from diffhep_lattice.actions.wilson import WilsonAction
+from diffhep_lattice.geometry import Lattice
+from diffhep_lattice.groups import U1
+from diffhep_lattice.samplers.alternate import alternate
+from diffhep_lattice.samplers.heatbath import heatbath
+from diffhep_lattice.samplers.hmc import hmc
+from diffhep_lattice.samplers.independence import independence_metropolis
+from diffhep_lattice.samplers.instanton import instanton_hit
+from diffhep_lattice.samplers.integrators import leapfrog, omelyan2, omelyan4
+from diffhep_lattice.samplers.latent_hmc import flow_hmc
+from tests.systems.circle_flow import CircleFlow
+from tests.systems.plaquette_flow import PlaquetteFlow
+
+SHAPE = (4, 6)
+"""The lattice of the laws: two lengths, so that mixed-up axes show."""
+
+
+def u1_field(key: jax.Array, dtype: Any = jnp.float64) -> jax.Array:
+    """Link angles around zero and beyond one turn."""
+    return 2.0 * jax.random.normal(key, (2, *SHAPE), dtype)
+
+
+class GroupCase(NamedTuple):
+    group: Any
+
+
+class ActionCase(NamedTuple):
+    build: Callable[[Any], Any]
+    values: tuple[float, ...]
+    field: Callable[..., jax.Array] = u1_field
+
+
+class SamplerCase(NamedTuple):
+    build: Callable[[Any], Any]
+    values: tuple[float, ...]
+    position: Callable[..., jax.Array] = u1_field
+    keeps_float32: bool = True
+
+
+class FlowCase(NamedTuple):
+    """A flow and how exact it claims to be."""
+
+    build: Callable[[Any], Any]
+    values: tuple[float, ...]
+    round_trip: float = 1e-9
+    log_det: float = 1e-8
+
+
+GROUPS = {"u1": GroupCase(U1())}
+
+ACTIONS = {"wilson_u1": ActionCase(WilsonAction, (0.5, 2.0, 7.0))}
+
+INTEGRATORS = {"leapfrog": leapfrog(), "omelyan2": omelyan2(), "omelyan4": omelyan4()}
+
+FLOWS = {"circle": FlowCase(lambda a: CircleFlow(Lattice(SHAPE), a), (0.1, 0.3, 0.5))}
+
+_ACTION = WilsonAction(2.0)
+_STEPS = (0.05, 0.1, 0.2)
+_BETAS = (0.5, 2.0, 7.0)
+
+
+def _circle_flow() -> CircleFlow:
+    return CircleFlow(Lattice(SHAPE), 0.3)
+
+
+def _plaquette_flow() -> PlaquetteFlow:
+    return PlaquetteFlow(Lattice(SHAPE), 2.0)
+
+
+SAMPLERS = {
+    "hmc": SamplerCase(lambda step: hmc(_ACTION, step_size=step, n_steps=5), _STEPS),
+    "hmc_omelyan4": SamplerCase(
+        lambda step: hmc(_ACTION, step_size=step, n_steps=2, integrator=omelyan4()), _STEPS
+    ),
+    "independence_metropolis": SamplerCase(
+        lambda beta: independence_metropolis(
+            PlaquetteFlow(Lattice(SHAPE), 2.0), WilsonAction(beta)
+        ),
+        _BETAS,
+        keeps_float32=False,
+    ),
+    "flow_hmc": SamplerCase(
+        lambda step: flow_hmc(_circle_flow(), _ACTION, step_size=step, n_steps=5),
+        _STEPS,
+        keeps_float32=False,
+    ),
+    "heatbath": SamplerCase(lambda beta: heatbath(WilsonAction(beta), n_overrelaxation=1), _BETAS),
+    "instanton_hit": SamplerCase(lambda beta: instanton_hit(WilsonAction(beta)), _BETAS),
+    "alternate": SamplerCase(
+        lambda step: alternate(
+            hmc(_ACTION, step_size=step, n_steps=2),
+            instanton_hit(_ACTION),
+            hmc(_ACTION, step_size=step, n_steps=3),
+        ),
+        _STEPS,
+    ),
+}
