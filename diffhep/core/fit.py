@@ -72,7 +72,7 @@ class _FitStep(eqx.Module):
 
     def init(self, key: Key, params: PyTree, window: int) -> _FitState:
         """The state before the first step."""
-        value, _ = jax.eval_shape(self.evaluate, params, key, jnp.asarray(0))
+        value, _ = eqx.filter_eval_shape(_FitStep.evaluate, self, params, key, jnp.asarray(0))
         losses = jnp.zeros((window,), value.dtype)
         largest = jnp.asarray(jnp.finfo(value.dtype).max, value.dtype)
         optimizer = self.optimizer.init(params)
