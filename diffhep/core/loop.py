@@ -195,7 +195,7 @@ def run_loop(
         chunk: Steps per host visit.
         name: For messages and the progress bar.
         checkpoint: Where state and history are kept; saved at the start, at most every
-            `checkpoint_every_s`, and at the end.
+            `checkpoint_every_s`, and at the end. One process only.
         checkpoint_every_s: Least time between two saves, in seconds; 0 saves every chunk.
         on_chunk: Called on the host with the number of steps done and the chunk's metrics. Steps
             after the last save are reported again by a resumed loop.
@@ -218,6 +218,8 @@ def run_loop(
     check_key(key)
     require(n_steps >= 0, "n_steps", "not be negative", n_steps)
     require(chunk >= 1, "chunk", "be at least 1", chunk)
+    alone = checkpoint is None or jax.process_count() == 1
+    require(alone, "checkpoint", "be None where several processes run", checkpoint)
     watch = finite_guard() if guard is None else guard
     arrays, static = as_state(state)
     program = build_program(step, arrays, static, key, min(chunk, max(n_steps, 1)), watch)

@@ -168,26 +168,24 @@ def _count_chains(positions: PyTree) -> int:
     return int(axes.pop()[0])
 
 
-def _spread(tree: PyTree, mesh: Mesh | None, *axes: Any) -> PyTree:
-    """A tree with its leading axis divided over the named axes of a mesh, or copied everywhere."""
-    if mesh is None:
-        return tree
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(*axes)))
-
-
 @eqx.filter_jit
-def _init_chains(algorithm: AbstractSamplingAlgorithm, positions: PyTree) -> PyTree:
-    return jax.vmap(algorithm.init)(positions)
-
-
 def _start(
-    algorithm: AbstractSamplingAlgorithm, positions: PyTree, mesh: Mesh | None, key: Key
+    algorithm: AbstractSamplingAlgorithm,
+    positions: PyTree,
+    mesh: Mesh | None,
+    key_words: np.ndarray | Array,
+    key_implementation: str,
 ) -> _ChainsState:
-    """The state of all chains, laid out on the mesh."""
-    axes = () if mesh is None else (mesh.axis_names,)
-    chains = _init_chains(algorithm, _spread(jax.tree.map(jnp.asarray, positions), mesh, *axes))
-    key, count = _spread((key, jnp.asarray(0)), mesh)
-    return _ChainsState(key, count, _spread(chains, mesh, *axes))
+    """The state of all chains, divided over the mesh; made inside `jit` to span processes."""
+    key = jax.random.wrap_key_data(key_words, impl=key_implementation)
+    chains = jax.vmap(algorithm.init)(positions)
+    state = _ChainsState(key, jnp.asarray(0), chains)
+    if mesh is None:
+        return state
+    by_chain = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    layout = _ChainsState(everywhere, everywhere, jax.tree.map(lambda _: by_chain, chains))
+    return jax.lax.with_sharding_constraint(state, layout)
 
 
 def sample(
@@ -244,6 +242,7 @@ def sample(
     require(thin >= 1 and n_steps % thin == 0, "thin", f"divide the {n_steps} steps", thin)
     require(chunk >= 1, "chunk", "be at least 1", chunk)
     n_chains = _count_chains(positions)
+    positions = jax.tree.map(np.asarray, positions)
     n_devices = 1 if mesh is None else mesh.size
     require(
         n_devices >= 1 and n_chains % n_devices == 0,
@@ -258,7 +257,13 @@ def sample(
 
     result = run_loop(
         _SampleStep(algorithm, observe, thin, n_chains),
-        _start(algorithm, positions, mesh, key),
+        _start(
+            algorithm,
+            positions,
+            mesh,
+            np.asarray(jax.random.key_data(key)),
+            str(jax.random.key_impl(key)),
+        ),
         n_steps // thin,
         key=key,
         chunk=max(1, chunk // thin),
