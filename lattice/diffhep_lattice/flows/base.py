@@ -1,0 +1,126 @@
+"""What a flow and its parts offer."""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffhep.core.checks import require, require_shape
+from diffhep.core.rng import keys_for_chains
+from diffhep.core.typing import Key, PyTree, Scalar
+from diffhep_lattice.geometry import Lattice
+
+
+class AbstractBijection(eqx.Module):
+    """An invertible map of one gauge field to another."""
+
+    @abc.abstractmethod
+    def forward_and_log_det(
+        self, U: Float[Array, "mu *site"]
+    ) -> tuple[Float[Array, "mu *site"], Scalar]:
+        """The image, and the logarithm of the Jacobian determinant of the map there."""
+
+    @abc.abstractmethod
+    def inverse_and_log_det(
+        self, U: Float[Array, "mu *site"]
+    ) -> tuple[Float[Array, "mu *site"], Scalar]:
+        """The preimage, and the logarithm of the Jacobian determinant of the inverse map."""
+
+
+class AbstractFlow(eqx.Module):
+    r"""A density $q(U)$ of gauge fields: a map of latent variables $z$ with a known density.
+
+    $\log q(f(z)) = \log q_z(z) - \log|\det\partial f/\partial z|$. Subclasses give the map, for
+    one configuration, and the latent density; sampling and densities of batches follow. Densities
+    refer to the normalised Haar measure $\prod dU$, as the partition functions of
+    `diffhep_lattice.exact` do: Haar distributed links have $\log q = 0$.
+
+    Attributes:
+        lattice: The lattice of the fields.
+    """
+
+    lattice: eqx.AbstractVar[Lattice]
+
+    @abc.abstractmethod
+    def sample_latent(self, key: Key) -> PyTree:
+        """Latent variables of one configuration."""
+
+    @abc.abstractmethod
+    def log_prob_latent(self, z: PyTree) -> Scalar:
+        """Logarithm of the normalised density of the latent variables."""
+
+    @abc.abstractmethod
+    def forward_and_log_det(self, z: PyTree) -> tuple[Float[Array, "mu *site"], Scalar]:
+        """The field $f(z)$ and the logarithm of the Jacobian determinant of $f$ at $z$."""
+
+    @abc.abstractmethod
+    def inverse_and_log_det(self, U: Float[Array, "mu *site"]) -> tuple[PyTree, Scalar]:
+        r"""Latent variables of a field, and the log-determinant of $f^{-1}$ at the field."""
+
+    def sample_and_log_prob(
+        self, key: Key, n: int
+    ) -> tuple[Float[Array, "n mu *site"], Float[Array, " n"]]:
+        r"""Independent fields and their densities.
+
+        Args:
+            key: Random key; sample $i$ is the same whatever `n`.
+            n: Number of samples, at least 1.
+
+        Returns:
+            Link angles in radians, and $\log q$ of each.
+
+        Raises:
+            ConfigError: `n` is not positive.
+        """
+        require(n >= 1, "n", "be at least 1", n)
+        U, log_q = self.push_forward(self.sample_latents(key, n))
+        return jnp.moveaxis(U, -1, 0), log_q
+
+    def sample_latents(self, key: Key, n: int) -> PyTree:
+        """Latent variables of `n` configurations, the batch as the last axis of every array."""
+        return jax.vmap(self.sample_latent, out_axes=-1)(keys_for_chains(key, n))
+
+    def push_forward(self, z: PyTree) -> tuple[Float[Array, "mu *site n"], Float[Array, " n"]]:
+        r"""Fields of a batch of latent variables and their $\log q$.
+
+        The batch is the last axis throughout: with few channels that is what vectorises.
+        """
+
+        def one(latent: PyTree) -> tuple[Float[Array, "mu *site"], Scalar]:
+            U, log_det = self.forward_and_log_det(latent)
+            return U, self.log_prob_latent(latent) - log_det
+
+        return jax.vmap(one, in_axes=-1, out_axes=(-1, 0))(z)
+
+    def pull_back(self, U: Float[Array, "mu *site n"]) -> Float[Array, " n"]:
+        r"""$\log q$ of a batch of fields, the batch as the last axis."""
+        return jax.vmap(self._log_prob_one, in_axes=-1)(U)
+
+    def log_prob(self, U: Float[Array, "..."]) -> Float[Array, "..."]:
+        r"""Density of given fields.
+
+        Args:
+            U: Link angles in radians, (*batch, mu, *site) with any batch axes.
+
+        Returns:
+            $\log q(U)$ per configuration.
+
+        Raises:
+            ShapeError: The last axes are not those of a gauge field on the flow's lattice.
+        """
+        field = (self.lattice.dimension, *self.lattice.shape)
+        batch = U.ndim - len(field)
+        require_shape(
+            batch >= 0 and U.shape[batch:] == field,
+            "U",
+            f"end with the axes {field} of the flow's lattice",
+            f"shape {U.shape}",
+        )
+        flat = jnp.moveaxis(U.reshape(-1, *field), 0, -1)
+        return self.pull_back(flat).reshape(U.shape[:batch])
+
+    def _log_prob_one(self, U: Float[Array, "mu *site"]) -> Scalar:
+        z, log_det = self.inverse_and_log_det(U)
+        return self.log_prob_latent(z) + log_det

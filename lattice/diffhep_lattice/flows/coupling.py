@@ -1,0 +1,287 @@
+r"""Local gauge-equivariant couplings for U(1) in two dimensions.
+
+A layer moves one link per active loop W by the change of W under a kernel whose parameters are
+computed from loops that the move leaves alone. All loops are gauge invariant, so the layer commutes
+with gauge transformations; a network shared by all cells makes it commute with translations by the
+period of the mask. The Jacobian is diagonal: its log-determinant is the sum of the kernel's.
+
+Reference:
+    G. Kanwar et al., arXiv:2003.06413; M. S. Albergo et al., arXiv:2202.11712 (2x1 loops).
+"""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffhep.core.checks import require
+from diffhep.core.rng import key_for
+from diffhep.core.typing import Key, Scalar
+from diffhep_lattice.flows.base import AbstractBijection, AbstractFlow
+from diffhep_lattice.flows.compose import Chain, Repeat, stack
+from diffhep_lattice.flows.kernels import AbstractKernel, CircularSpline
+from diffhep_lattice.flows.masks import Loops, Stripes
+from diffhep_lattice.flows.networks import ConvolutionalNet
+from diffhep_lattice.geometry import Lattice
+from diffhep_lattice.groups import U1, wrap
+from diffhep_lattice.observables import unwrapped_plaquette_angles
+
+Centre = Literal["loop", "parent"]
+
+
+class GaugeCoupling(AbstractBijection):
+    r"""One coupling layer.
+
+    With `centre = "loop"`, as published, $W' = k(W) + t$ with kernel $k$ and shift $t$ from the
+    context. With `centre = "parent"`, $W' = S/2 + k(W - S/2)$: the density of a loop given its
+    parent is symmetric about half the parent, and the kernel becomes the identity as
+    $\cos(S/2)\to0$, where the half angle jumps.
+
+    Attributes:
+        stripes: Which links move.
+        kernel: The map of the circle.
+        network: From the context to the kernel's parameters.
+        centre: The fixed point of the kernel.
+    """
+
+    stripes: Stripes
+    kernel: AbstractKernel
+    network: ConvolutionalNet
+    centre: Centre = eqx.field(static=True)
+
+    def __init__(
+        self,
+        stripes: Stripes,
+        kernel: AbstractKernel,
+        *,
+        hidden: tuple[int, ...] = (16, 16),
+        width: int = 3,
+        centre: Centre = "loop",
+        key: Key,
+    ) -> None:
+        """Build a layer that starts near the identity.
+
+        Args:
+            stripes: Which links move.
+            kernel: The map of the circle.
+            hidden: Channels of the network's hidden layers.
+            width: Sites across its first kernel, on the lattice of periods.
+            centre: The fixed point of the kernel: "loop" (0, with a shift) or "parent".
+            key: Random key.
+
+        Raises:
+            ConfigError: `centre` is neither.
+        """
+        require(centre in ("loop", "parent"), "centre", 'be "loop" or "parent"', centre)
+        self.stripes, self.kernel, self.centre = stripes, kernel, centre
+        n_out = kernel.n_raw + (1 if centre == "loop" else 0)
+        n_in = _n_context(stripes.period - 2)
+        self.network = ConvolutionalNet(n_in, hidden, n_out, width, key=key)
+
+    def forward_and_log_det(
+        self, U: Float[Array, "mu L T"]
+    ) -> tuple[Float[Array, "mu L T"], Scalar]:
+        """The field after the move, and the log-determinant."""
+        loops = self._loops(U)
+        raw, middle, shift = self._parameters(loops)
+        offset = wrap(loops.active - middle)
+        image, log_slope = self.kernel.forward_and_log_slope(offset, raw)
+        return self._move(U, image - offset + shift), _site_sum(log_slope)
+
+    def inverse_and_log_det(
+        self, U: Float[Array, "mu L T"]
+    ) -> tuple[Float[Array, "mu L T"], Scalar]:
+        """The field before the move, and the log-determinant of the inverse."""
+        loops = self._loops(U)
+        raw, middle, shift = self._parameters(loops)
+        offset = wrap(loops.active - middle - shift)
+        preimage, log_slope = self.kernel.inverse_and_log_slope(offset, raw)
+        return self._move(U, preimage - offset - shift), _site_sum(log_slope)
+
+    def _loops(self, U: Float[Array, "mu L T"]) -> Loops:
+        return self.stripes.loops(unwrapped_plaquette_angles(U))
+
+    def _parameters(
+        self, loops: Loops
+    ) -> tuple[Float[Array, "raw A B"], Float[Array, "A B"] | float, Float[Array, "A B"] | float]:
+        """Raw kernel parameters, the kernel's fixed point and the shift, per active loop."""
+        out = self.network(_context(loops))
+        if self.centre == "loop":
+            return out[:-1], 0.0, out[-1]
+        half = 0.5 * loops.parent
+        return out * jnp.cos(half), half, 0.0
+
+    def _move(
+        self, U: Float[Array, "mu L T"], change: Float[Array, "A B"]
+    ) -> Float[Array, "mu L T"]:
+        lattice = Lattice(U.shape[1:])
+        moved = U[self.stripes.direction] + self.stripes.link_change(change, lattice)
+        links = [U[0], U[1]]
+        links[self.stripes.direction] = moved
+        return jnp.stack(links)
+
+
+def _n_context(n_frozen: int) -> int:
+    n_pairs = max(n_frozen - 1, 0)
+    return 1 + 2 * (1 + n_frozen + n_pairs)
+
+
+def _context(loops: Loops) -> Float[Array, "channel A B"]:
+    """Cosines and sines of the frozen loops, of neighbouring pairs of them, and of the parent."""
+    pairs = loops.frozen[:-1] + loops.frozen[1:]
+    angles = jnp.concatenate([loops.parent[None], loops.frozen, pairs])
+    half = jnp.cos(0.5 * loops.parent)[None]
+    return jnp.concatenate([half, jnp.cos(angles), jnp.sin(angles)])
+
+
+def _site_sum(values: Float[Array, "A B"]) -> Scalar:
+    """The sum over the sites, in double precision where it is on."""
+    return jnp.sum(values.astype(float))
+
+
+class CouplingFlow(AbstractFlow):
+    r"""A flow from independent Haar links through couplings to gauge fields.
+
+    Attributes:
+        lattice: The lattice of the fields.
+        bijection: The couplings.
+    """
+
+    lattice: Lattice
+    bijection: AbstractBijection
+
+    def sample_latent(self, key: Key) -> Float[Array, "mu L T"]:
+        """Independent uniform link angles in radians."""
+        shape = (self.lattice.dimension, *self.lattice.shape)
+        return U1().haar(shape, key=key, dtype=self.dtype)
+
+    def log_prob_latent(self, z: Float[Array, "mu L T"]) -> Scalar:
+        """Zero: the latent links are Haar distributed, and densities refer to the Haar measure."""
+        return jnp.zeros((), float)
+
+    def forward_and_log_det(
+        self, z: Float[Array, "mu L T"]
+    ) -> tuple[Float[Array, "mu L T"], Scalar]:
+        """The field that the couplings make of the latent links."""
+        return self.bijection.forward_and_log_det(z)
+
+    def inverse_and_log_det(
+        self, U: Float[Array, "mu L T"]
+    ) -> tuple[Float[Array, "mu L T"], Scalar]:
+        """The latent links of a field."""
+        return self.bijection.inverse_and_log_det(U)
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The dtype of the parameters, in which fields are drawn."""
+        return jax.tree.leaves(eqx.filter(self.bijection, eqx.is_inexact_array))[0].dtype
+
+
+def stripe_flow(
+    lattice: Lattice,
+    *,
+    key: Key,
+    n_layers: int = 16,
+    kernel: AbstractKernel | None = None,
+    hidden: tuple[int, ...] = (16, 16),
+    width: int = 3,
+    rematerialise: bool = False,
+) -> CouplingFlow:
+    """The published flow: stripes of single plaquettes, directions and offsets in turn.
+
+    Args:
+        lattice: A two-dimensional lattice with lengths divisible by 4.
+        key: Random key.
+        n_layers: Number of couplings, a multiple of 8: then every link moves equally often.
+        kernel: `CircularSpline()` if left out, or `NonCompactProjection()`.
+        hidden: Channels of the networks' hidden layers.
+        width: Sites across the networks' first kernels.
+        rematerialise: Recompute each pair of layers in the backward pass; the memory of training
+            is then flat in the number of layers, for one more forward pass.
+
+    Returns:
+        The flow, near the identity.
+
+    Raises:
+        ConfigError: The lattice does not fit the mask, or `n_layers` is no multiple of 8.
+    """
+    require(n_layers >= 8 and n_layers % 8 == 0, "n_layers", "be a multiple of 8", n_layers)
+    kernel = kernel or CircularSpline()
+    pairs = []
+    for index in range(n_layers // 2):
+        couplings = []
+        for direction in (0, 1):
+            stripes = Stripes(direction, jnp.array([index % 4, 0]))
+            stripes.require_fit(lattice)
+            layer_key = key_for(key, f"stripe {index} {direction}")
+            couplings.append(
+                GaugeCoupling(stripes, kernel, hidden=hidden, width=width, key=layer_key)
+            )
+        pairs.append(Chain(tuple(couplings)))
+    return CouplingFlow(lattice, Repeat(stack(pairs), rematerialise))
+
+
+def block_flow(
+    lattice: Lattice,
+    *,
+    key: Key,
+    largest: int = 8,
+    n_polish: int = 8,
+    kernel: AbstractKernel | None = None,
+    hidden: tuple[int, ...] = (16, 16),
+    width: int = 3,
+    rematerialise: bool = False,
+) -> CouplingFlow:
+    """Couplings from coarse to fine: loops around large blocks move first, plaquettes last.
+
+    A plaquette drawn given its 2x1 loop, that loop given its 2x2 loop, and so on: each layer meets
+    links that are still Haar distributed, and needs only its parent loop to be right. Loops around
+    blocks larger than the correlation length are left as the Haar measure makes them. A last set of
+    published stripes may correct what is left.
+
+    Args:
+        lattice: A two-dimensional lattice whose lengths the blocks divide.
+        key: Random key.
+        largest: Number of plaquettes in the largest block that moves, a power of 2.
+        n_polish: Number of stripe couplings at the end, 0 or a multiple of 8.
+        kernel: `CircularSpline()` if left out.
+        hidden: Channels of the networks' hidden layers.
+        width: Sites across the networks' first kernels.
+        rematerialise: As in `stripe_flow`, for the stripes.
+
+    Returns:
+        The flow, near the identity.
+
+    Raises:
+        ConfigError: `largest` is no power of 2, or the blocks do not fit the lattice.
+    """
+    require(largest >= 1 and largest & (largest - 1) == 0, "largest", "be a power of 2", largest)
+    kernel = kernel or CircularSpline()
+    layers: list[AbstractBijection] = []
+    for level in range(largest.bit_length() - 1, -1, -1):
+        # Blocks are 2^level plaquettes; level by level they double along axis 0 and 1 in turn.
+        lengths = (2 ** ((level + 1) // 2), 2 ** (level // 2))
+        across = level % 2
+        reach, span = lengths[across], lengths[1 - across]
+        stripes = Stripes(1 - across, jnp.array([reach, 0]), reach, span, period=2)
+        stripes.require_fit(lattice)
+        layer_key = key_for(key, f"block {level}")
+        layers.append(
+            GaugeCoupling(
+                stripes, kernel, hidden=hidden, width=width, centre="parent", key=layer_key
+            )
+        )
+    if n_polish:
+        polish = stripe_flow(
+            lattice,
+            key=key,
+            n_layers=n_polish,
+            kernel=kernel,
+            hidden=hidden,
+            width=width,
+            rematerialise=rematerialise,
+        )
+        layers.append(polish.bijection)
+    return CouplingFlow(lattice, Chain(tuple(layers)))

@@ -1,0 +1,114 @@
+r"""Which links a coupling layer moves, and the loops that it may look at meanwhile.
+
+The links of one direction $\mu$ are moved along stripes across the other direction $\nu$. Sites are
+grouped in blocks of `reach` sites along $\nu$ and `span` along $\mu$; the Wilson loop around a block
+is the sum of its plaquette angles. Of every `period` blocks along $\nu$ the first is *active*: one
+link at its lower edge moves, and with it the loop W around the block; the block below is *passive*
+and takes up the opposite change, so that the *parent* loop S = W + W' around both stays as it is;
+the others are *frozen*. With `reach = span = 1` and `period = 4` these are the stripes of the
+published flow; larger blocks move the loops that small ones are drawn from.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from diffhep.core.checks import require
+from diffhep_lattice.geometry import Lattice
+from diffhep_lattice.groups import wrap
+
+
+class Loops(eqx.Module):
+    """Angles of loops around blocks, in radians, wrapped, on the lattice of periods.
+
+    Attributes:
+        active: The loop that the moved link changes, W.
+        parent: The loop around the active and the passive block, S; it does not change.
+        frozen: Loops around the other blocks of the period; they do not change.
+    """
+
+    active: Float[Array, "A B"]
+    parent: Float[Array, "A B"]
+    frozen: Float[Array, "row A B"]
+
+
+class Stripes(eqx.Module):
+    r"""Stripes of moving links.
+
+    Attributes:
+        direction: $\mu$ of the moving links, 0 or 1.
+        offset: Where the first active block begins: sites along $\nu$, sites along $\mu$.
+        reach: Sites of a block along $\nu$.
+        span: Sites of a block along $\mu$.
+        period: Blocks along $\nu$ from one active block to the next, at least 2.
+    """
+
+    direction: int = eqx.field(static=True)
+    offset: Int[Array, "2"] = eqx.field(converter=jnp.asarray)
+    reach: int = eqx.field(static=True, default=1)
+    span: int = eqx.field(static=True, default=1)
+    period: int = eqx.field(static=True, default=4)
+
+    def __check_init__(self) -> None:
+        require(self.direction in (0, 1), "direction", "be 0 or 1", self.direction)
+        require(self.reach >= 1, "reach", "be at least 1", self.reach)
+        require(self.span >= 1, "span", "be at least 1", self.span)
+        require(self.period >= 2, "period", "be at least 2", self.period)
+
+    def require_fit(self, lattice: Lattice) -> None:
+        """Raise a `ConfigError` unless the stripes fit the lattice without a seam."""
+        across, along = self._axes()
+        need = self.reach * self.period
+        require(
+            lattice.dimension == 2
+            and lattice.shape[across] % need == 0
+            and lattice.shape[along] % self.span == 0,
+            "shape",
+            f"be divisible by {need} along axis {across} and by {self.span} along axis {along} "
+            "for this mask",
+            lattice.shape,
+        )
+
+    def _axes(self) -> tuple[int, int]:
+        return 1 - self.direction, self.direction
+
+    def loops(self, plaquettes: Float[Array, "L T"]) -> Loops:
+        """The loops around the blocks, from the plaquette angles."""
+        across, along = self._axes()
+        values = jnp.roll(plaquettes, -self.offset, (across, along))
+        if across == 1:
+            values = values.T
+        n_across, n_along = values.shape
+        blocks = values.reshape(
+            n_across // (self.reach * self.period),
+            self.period,
+            self.reach,
+            n_along // self.span,
+            self.span,
+        ).sum((2, 4))
+        active = blocks[:, 0]
+        below = jnp.roll(blocks[:, -1], 1, axis=0)
+        frozen = jnp.moveaxis(blocks[:, 1:-1], 1, 0)
+        return Loops(wrap(active), wrap(active + below), wrap(frozen))
+
+    def link_change(self, change: Float[Array, "A B"], lattice: Lattice) -> Float[Array, "L T"]:
+        """The change of the links of direction `direction` that changes each active loop so.
+
+        Args:
+            change: Change of the active loops, in radians.
+            lattice: The lattice of the field.
+
+        Returns:
+            Change of the link angles at every site, zero off the stripes.
+        """
+        across, along = self._axes()
+        n_a, n_b = change.shape
+        # P(x) holds +U_0(x) and -U_1(x): the sign of the moving link in its active loop.
+        sign = 1.0 if self.direction == 0 else -1.0
+        cells = (sign * change)[:, None, :, None]
+        rows, columns = self.reach * self.period, self.span
+        padding = ((0, 0), (0, rows - 1), (0, 0), (0, columns - 1))
+        values = jnp.pad(cells, padding).reshape(n_a * rows, n_b * columns)
+        if across == 1:
+            values = values.T
+        return jnp.roll(values.reshape(lattice.shape), self.offset, (across, along))

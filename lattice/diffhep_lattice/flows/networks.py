@@ -1,0 +1,85 @@
+"""Small networks that turn gauge-invariant context into the parameters of a kernel."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffhep.core.checks import require
+from diffhep.core.typing import Key
+
+
+class CircularConvolution(eqx.Module):
+    """A convolution with periodic boundaries on a two-dimensional lattice.
+
+    Written as one matrix product over shifted copies: with few channels and the batch as the last
+    axis that is what a CPU does fastest.
+
+    Attributes:
+        weight: Shape (out, in * width * width).
+        bias: Shape (out,).
+        width: Sites across the kernel, odd.
+    """
+
+    weight: Float[Array, "out taps"]
+    bias: Float[Array, " out"]
+    width: int = eqx.field(static=True)
+
+    def __init__(self, n_in: int, n_out: int, width: int, *, scale: float = 1.0, key: Key) -> None:
+        require(width >= 1 and width % 2 == 1, "width", "be odd and positive", width)
+        n_taps = n_in * width**2
+        self.weight = jax.random.normal(key, (n_out, n_taps)) * (scale / np.sqrt(n_taps))
+        self.bias = jnp.zeros(n_out)
+        self.width = width
+
+    def __call__(self, x: Float[Array, "channel A B"]) -> Float[Array, "out A B"]:
+        """The convolution at every site."""
+        reach = self.width // 2
+        shifts = range(-reach, reach + 1)
+        if reach:
+            rows = jnp.concatenate([jnp.roll(x, a, axis=1) for a in shifts])
+            x = jnp.concatenate([jnp.roll(rows, b, axis=2) for b in shifts])
+        return jnp.einsum("ok,kab->oab", self.weight, x) + self.bias[:, None, None]
+
+
+class ConvolutionalNet(eqx.Module):
+    """Circular convolutions with SiLU in between; all but the first are site by site.
+
+    Attributes:
+        layers: The convolutions.
+    """
+
+    layers: tuple[CircularConvolution, ...]
+
+    def __init__(
+        self, n_in: int, hidden: tuple[int, ...], n_out: int, width: int, *, key: Key
+    ) -> None:
+        """Build the layers.
+
+        Args:
+            n_in: Number of input channels.
+            hidden: Channels of the hidden layers.
+            n_out: Number of output channels.
+            width: Sites across the first kernel, odd.
+            key: Random key. The last layer starts near zero.
+        """
+        sizes = (n_in, *hidden, n_out)
+        keys = jax.random.split(key, len(sizes) - 1)
+        last = len(sizes) - 2
+        self.layers = tuple(
+            CircularConvolution(
+                sizes[i],
+                sizes[i + 1],
+                width if i == 0 else 1,
+                scale=1e-2 if i == last else 1.0,
+                key=keys[i],
+            )
+            for i in range(last + 1)
+        )
+
+    def __call__(self, x: Float[Array, "channel A B"]) -> Float[Array, "out A B"]:
+        """Values of the output channels at every site."""
+        for layer in self.layers[:-1]:
+            x = jax.nn.silu(layer(x))
+        return self.layers[-1](x)

@@ -1,0 +1,273 @@
+r"""Training of flows, and the report that says how good one is.
+
+With $\log w = -S(U) - \log q(U)$: reverse Kullback-Leibler divergence $-\langle\log w\rangle_q$ up to
+$\log Z$, forward divergence $-\langle\log q\rangle_p$ up to the entropy of the configurations.
+Reverse training alone cannot see a sector that the flow never visits; `evaluate` therefore compares
+$\log\langle w\rangle_q$ with an exact $\log Z$ where there is one, and takes configurations of $p$
+for the forward effective sample size.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from diffhep.core.checks import require, require_shape, require_x64
+from diffhep.core.fit import FitResult, fit
+from diffhep.core.rng import key_at, key_for
+from diffhep.core.stats import ess_fraction_with_error, gamma_method, log_mean_weight
+from diffhep.core.typing import Key, Scalar
+from diffhep_lattice.actions.base import AbstractAction
+from diffhep_lattice.flows.base import AbstractFlow
+
+Gradient = Literal["path", "reparameterised"]
+"""How the reverse divergence is differentiated."""
+
+
+class ReverseKL(eqx.Module):
+    r"""The loss $\langle\log q(U) + \lambda S(U)\rangle_q$ on fresh samples.
+
+    Attributes:
+        action: The target's action.
+        batch: Samples per step.
+        gradient: "path": the derivative through the samples alone, with the density's own
+            parameters held fixed; it vanishes sample by sample at the optimum and costs one
+            inverse of the flow. "reparameterised": the plain derivative.
+        anneal_steps: $\lambda$ rises linearly from `anneal_from` to 1 over so many steps; for the
+            Wilson action that anneals beta.
+        anneal_from: First value of $\lambda$.
+
+    Reference:
+        L. Vaitl et al., arXiv:2207.08219 (path gradient); M. S. Albergo et al., arXiv:1904.12072.
+    """
+
+    action: AbstractAction
+    batch: int = eqx.field(static=True, default=256)
+    gradient: Gradient = eqx.field(static=True, default="path")
+    anneal_steps: int = eqx.field(static=True, default=0)
+    anneal_from: float = eqx.field(static=True, default=0.1)
+
+    def __check_init__(self) -> None:
+        require(self.batch >= 1, "batch", "be at least 1", self.batch)
+        known = ("path", "reparameterised")
+        require(self.gradient in known, "gradient", f"be one of {known}", self.gradient)
+        require(self.anneal_steps >= 0, "anneal_steps", "not be negative", self.anneal_steps)
+
+    def __call__(
+        self, flow: AbstractFlow, key: Key, step: Array
+    ) -> tuple[Scalar, dict[str, Scalar]]:
+        """The loss of a batch, and the divergence and effective sample size of the batch."""
+        U, log_q = flow.push_forward(flow.sample_latents(key, self.batch))
+        if self.gradient == "path":
+            log_q = jax.lax.stop_gradient(flow).pull_back(U)
+        action = jax.vmap(self.action, in_axes=-1)(U)
+        log_w = -action - log_q
+        loss = jnp.mean(log_q + self._strength(step) * action)
+        return loss, {"minus_log_w": -jnp.mean(log_w), "batch_ess": _kish(log_w)}
+
+    def _strength(self, step: Array) -> Array | float:
+        if not self.anneal_steps:
+            return 1.0
+        rise = jnp.minimum(step / self.anneal_steps, 1.0)
+        return self.anneal_from + (1.0 - self.anneal_from) * rise
+
+
+class ForwardKL(eqx.Module):
+    r"""The loss $-\langle\log q(U)\rangle_p$ on given configurations, in random batches.
+
+    Attributes:
+        configurations: Samples of the target, batch axis first, link angles in radians.
+        batch: Configurations per step.
+    """
+
+    configurations: Float[Array, "config mu *site"]
+    batch: int = eqx.field(static=True, default=256)
+
+    def __check_init__(self) -> None:
+        require(self.batch >= 1, "batch", "be at least 1", self.batch)
+
+    def __call__(self, flow: AbstractFlow, key: Key, step: Array) -> Scalar:
+        """The loss of a batch drawn with replacement."""
+        chosen = jax.random.randint(key, (self.batch,), 0, self.configurations.shape[0])
+        return -jnp.mean(flow.log_prob(self.configurations[chosen]))
+
+
+def train(
+    flow: AbstractFlow,
+    loss: Callable[..., Any],
+    n_steps: int,
+    *,
+    key: Key,
+    learning_rate: float = 2e-3,
+    warmup_steps: int = 50,
+    clip_norm: float = 10.0,
+    dtype: Any = jnp.float32,
+    **fit_options: Any,
+) -> FitResult:
+    """Fit a flow by Adam, with a linear warm-up and a cosine decay of the learning rate.
+
+    Args:
+        flow: Where to start.
+        loss: `ReverseKL`, `ForwardKL`, or any loss of `diffhep.core.fit`.
+        n_steps: Optimiser steps.
+        key: Random key.
+        learning_rate: The largest learning rate.
+        warmup_steps: Steps until it is reached, at most a tenth of `n_steps`.
+        clip_norm: Largest norm of a gradient.
+        dtype: Dtype of the parameters and fields while training; single precision is about twice
+            as fast. Densities are summed in double precision either way.
+        **fit_options: Passed to `diffhep.core.fit.fit`: checkpoint, name, on_chunk, progress ...
+
+    Returns:
+        The fit; its models are in double precision.
+
+    Raises:
+        ConfigError: `jax_enable_x64` is off, or a setting is out of its range.
+        ConvergenceError: Loss or parameters are not finite.
+    """
+    require_x64("the sums of densities in training")
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, learning_rate, min(warmup_steps, n_steps // 10), max(n_steps, 1)
+    )
+    result = fit(
+        loss,
+        cast(flow, dtype),
+        n_steps,
+        key=key,
+        learning_rate=schedule,
+        clip_norm=clip_norm,
+        **fit_options,
+    )
+    return result._replace(
+        model=cast(result.model, jnp.float64), best_model=cast(result.best_model, jnp.float64)
+    )
+
+
+def cast(flow: AbstractFlow, dtype: Any) -> AbstractFlow:
+    """The flow with its floating-point parameters in another dtype."""
+    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, flow)
+
+
+class FlowReport(NamedTuple):
+    r"""How good a flow is, measured on fresh samples.
+
+    Attributes:
+        n: Number of samples.
+        ess: Kish's effective sample size, as a fraction.
+        ess_error: Its bootstrap error.
+        acceptance: Acceptance rate of independence Metropolis over the samples.
+        acceptance_error: Its error, by the Gamma method.
+        log_z: $\log\langle w\rangle$, an estimate of $\log Z$.
+        log_z_error: Its standard error.
+        forward_ess: Effective sample size on configurations of the target,
+            $1/(\langle w\rangle_p\langle1/w\rangle_p)$, or NaN without any; small where the flow
+            misses a region.
+        log_weights: All $\log w$.
+    """
+
+    n: int
+    ess: float
+    ess_error: float
+    acceptance: float
+    acceptance_error: float
+    log_z: float
+    log_z_error: float
+    forward_ess: float
+    log_weights: np.ndarray
+
+
+def evaluate(
+    flow: AbstractFlow,
+    action: AbstractAction,
+    n: int = 16_384,
+    *,
+    key: Key,
+    configurations: Float[Array, "config mu *site"] | None = None,
+    chunk: int = 1024,
+) -> FlowReport:
+    """Measure a flow against an action.
+
+    Args:
+        flow: The flow.
+        action: The target's action.
+        n: Number of samples; below about ten thousand the effective sample size is biased high.
+        key: Random key.
+        configurations: Samples of the target that the flow was not trained on.
+        chunk: Samples per program call, which bounds the memory.
+
+    Returns:
+        The report.
+
+    Raises:
+        ConfigError: `n` is not positive, or `jax_enable_x64` is off.
+        ShapeError: `configurations` do not have the flow's shape.
+    """
+    require_x64("log-weights")
+    require(n >= 1, "n", "be at least 1", n)
+    draw = eqx.filter_jit(_draw_log_weights)
+    parts = []
+    for start in range(0, n, chunk):
+        part_key = key_at(key_for(key, "weights"), start)
+        parts.append(np.asarray(draw(flow, action, part_key, min(chunk, n - start))))
+    log_w = np.concatenate(parts)
+    ess, ess_error = ess_fraction_with_error(log_w, key=key_for(key, "bootstrap"))
+    log_z, log_z_error = log_mean_weight(log_w)
+    accepted = _metropolis(log_w, key=key_for(key, "metropolis"))
+    rate = gamma_method(accepted)
+    forward = np.nan if configurations is None else _forward_ess(flow, action, configurations)
+    return FlowReport(
+        n=n,
+        ess=float(ess),
+        ess_error=float(ess_error),
+        acceptance=float(rate.mean),
+        acceptance_error=float(rate.error),
+        log_z=float(log_z),
+        log_z_error=float(log_z_error),
+        forward_ess=float(forward),
+        log_weights=log_w,
+    )
+
+
+def _draw_log_weights(
+    flow: AbstractFlow, action: AbstractAction, key: Key, n: int
+) -> Float[Array, " n"]:
+    U, log_q = flow.push_forward(flow.sample_latents(key, n))
+    return -jax.vmap(action, in_axes=-1)(U) - log_q
+
+
+def _forward_ess(
+    flow: AbstractFlow, action: AbstractAction, configurations: Float[Array, "config mu *site"]
+) -> float:
+    require_shape(
+        configurations.ndim == flow.lattice.dimension + 2,
+        "configurations",
+        "have shape (config, mu, *site)",
+        f"shape {configurations.shape}",
+    )
+    log_w = -jax.vmap(action)(configurations) - eqx.filter_jit(flow.log_prob)(configurations)
+    n = jnp.log(log_w.size)
+    log_mean = jax.nn.logsumexp(log_w) - n
+    log_mean_inverse = jax.nn.logsumexp(-log_w) - n
+    return float(jnp.exp(-log_mean - log_mean_inverse))
+
+
+def _metropolis(log_w: np.ndarray, *, key: Key) -> np.ndarray:
+    """Whether each sample after the first is accepted, in turn."""
+    log_uniform = np.log(np.asarray(jax.random.uniform(key, log_w.shape)))
+    accepted = np.zeros(max(log_w.size - 1, 1))
+    current = log_w[0]
+    for index in range(1, log_w.size):
+        if log_uniform[index] < log_w[index] - current:
+            current = log_w[index]
+            accepted[index - 1] = 1.0
+    return accepted
+
+
+def _kish(log_w: Float[Array, " n"]) -> Scalar:
+    log_ess = 2 * jax.nn.logsumexp(log_w) - jax.nn.logsumexp(2 * log_w)
+    return jnp.exp(log_ess) / log_w.size
