@@ -177,15 +177,15 @@ def _start(
     key_implementation: str,
 ) -> _ChainsState:
     """The state of all chains, divided over the mesh; made inside `jit` to span processes."""
-    key = jax.random.wrap_key_data(key_words, impl=key_implementation)
+    key = jax.random.wrap_key_data(jnp.asarray(key_words), impl=key_implementation)
     chains = jax.vmap(algorithm.init)(positions)
-    state = _ChainsState(key, jnp.asarray(0), chains)
-    if mesh is None:
-        return state
-    by_chain = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    layout = _ChainsState(everywhere, everywhere, jax.tree.map(lambda _: by_chain, chains))
-    return jax.lax.with_sharding_constraint(state, layout)
+    done = jnp.asarray(0)
+    if mesh is not None:
+        by_chain = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+        chains = jax.lax.with_sharding_constraint(chains, by_chain)
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        key, done = jax.lax.with_sharding_constraint((key, done), everywhere)
+    return _ChainsState(key, done, chains)
 
 
 def sample(

@@ -231,7 +231,9 @@ def bootstrap(
     return Estimate(float(estimator(array)), float(np.std(values, ddof=1)))
 
 
-def ess_fraction(log_weights: Float[Array, "sample"]) -> Float[Array, ""]:
+def ess_fraction(
+    log_weights: Float[Array, "sample"] | Float[np.ndarray, "sample"],
+) -> Float[Array, ""]:
     r"""Kish effective sample size of importance weights, as a fraction of the sample.
 
     $\mathrm{ESS} = (\sum_i w_i)^2 / (N \sum_i w_i^2)$, computed in log space, and in float64
@@ -270,7 +272,10 @@ def _resampled_ess(log_weights: Array, key: Key, n_resamples: int) -> Array:
 
 
 def ess_fraction_with_error(
-    log_weights: Float[Array, "sample"], *, key: Key, n_resamples: int = 200
+    log_weights: Float[Array, "sample"] | Float[np.ndarray, "sample"],
+    *,
+    key: Key,
+    n_resamples: int = 200,
 ) -> Estimate:
     """Effective sample size as a fraction of the sample, with its bootstrap error.
 
@@ -295,7 +300,7 @@ def ess_fraction_with_error(
     check_key(key)
     require(n_resamples >= 2, "n_resamples", "be at least 2", n_resamples)
     value = float(ess_fraction(log_weights))
-    values = np.asarray(_resampled_ess(log_weights, key, n_resamples))
+    values = np.asarray(_resampled_ess(jnp.asarray(log_weights), key, n_resamples))
     return Estimate(value, float(np.std(values, ddof=1)))
 
 

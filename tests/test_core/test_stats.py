@@ -190,6 +190,7 @@ def test_ess_fraction_exact_cases():
     assert stats.ess_fraction(jnp.full(3, -jnp.inf)) == 0.0
     # Weights 1, 2, 3: (1 + 2 + 3)^2 / (3 (1 + 4 + 9)) = 36 / 42.
     log_weights = jnp.log(jnp.array([1.0, 2.0, 3.0]))
+    assert stats.ess_fraction(np.asarray(log_weights)) == stats.ess_fraction(log_weights)
     assert stats.ess_fraction(log_weights) == pytest.approx(36 / 42)
     for shift in (-1e4, 1e4):
         assert stats.ess_fraction(log_weights + shift) == pytest.approx(36 / 42, rel=1e-9)
