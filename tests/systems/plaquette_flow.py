@@ -46,7 +46,8 @@ class PlaquetteFlow(AbstractFlow):
         _, probability = self._bins()
         index = jnp.floor((plaquette_angles(U) + np.pi) / (2 * np.pi) * _N_BINS).astype(int)
         density = jnp.asarray(probability * _N_BINS)[jnp.clip(index, 0, _N_BINS - 1)]
-        return jnp.sum(jnp.log(density)) - jnp.log(density[-1, -1])
+        uniform = U.size * np.log(2 * np.pi)
+        return jnp.sum(jnp.log(density)) - jnp.log(density[-1, -1]) - uniform
 
     def forward_and_log_det(self, z):
         return z, jnp.zeros(())

@@ -102,9 +102,7 @@ class Heatbath(AbstractSamplingAlgorithm):
             n_kept += jnp.sum(~accepted)
         for _ in range(self.n_overrelaxation):
             for direction, parity in _SUBLATTICES:
-                mean, _ = _conditional(U, direction, parity, self.action.beta)
-                old = _stripes(U[direction], 1 - direction)[parity]
-                U = _replace(U, direction, parity, wrap(2.0 * mean - old))
+                U = _overrelax(U, direction, parity, self.action.beta)
         info = HeatbathInfo(
             jnp.ones(()), jnp.asarray(True), jnp.all(jnp.isfinite(U)), n_kept / U.size
         )
@@ -143,6 +141,15 @@ def _conditional(
     strength = 2.0 * beta.astype(U.dtype) * jnp.cos(0.5 * (a + b))
     mean = 0.5 * (b - a) + jnp.where(strength < 0.0, math.pi, 0.0).astype(U.dtype)
     return mean, jnp.abs(strength)
+
+
+def _overrelax(
+    U: Float[Array, "mu L T"], direction: int, parity: int, beta: Scalar
+) -> Float[Array, "mu L T"]:
+    """The field with the links of one sublattice reflected about their conditional mean."""
+    mean, _ = _conditional(U, direction, parity, beta)
+    old = _stripes(U[direction], 1 - direction)[parity]
+    return _replace(U, direction, parity, wrap(2.0 * mean - old))
 
 
 def _von_mises(
