@@ -188,6 +188,11 @@ class Checkpoint:
         """Whether there is anything to restore."""
         return self.path.exists() or self.previous.exists()
 
+    def remove(self) -> None:
+        """Forget what was saved."""
+        self.path.unlink(missing_ok=True)
+        self.previous.unlink(missing_ok=True)
+
     def save(self, tree: PyTree, metadata: Metadata | None = None) -> None:
         """Write a pytree so that a crash at any moment leaves a whole file behind.
 

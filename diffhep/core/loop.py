@@ -227,6 +227,8 @@ def run_loop(
     if checkpoint is not None and resume and checkpoint.exists():
         loop.restore(checkpoint)
     elif checkpoint is not None:
+        # Nothing of an earlier run may be left for a damaged file to fall back on.
+        checkpoint.remove()
         loop.save(checkpoint)
     if loop.progress.done < n_steps:
         bar = ProgressBar(name, loop.progress.done, n_steps, progress)

@@ -215,6 +215,17 @@ def test_finished_loop_returns_at_once_without_compiling(key, tmp_path):
     assert fresh.history["mean"].shape == (5,)
 
 
+def test_fresh_start_leaves_nothing_of_the_old_run_to_fall_back_on(key, tmp_path):
+    checkpoint = Checkpoint(tmp_path / "a")
+    run_loop(walk, START, 20, key=key, checkpoint=checkpoint)
+    settings = {"key": key, "checkpoint": checkpoint, "resume": False}
+    run_loop(walk, {**START, "x": jnp.ones(5)}, 20, **settings)
+    checkpoint.path.write_bytes(b"damaged")
+    resumed = run_loop(walk, {**START, "x": jnp.ones(5)}, 20, key=key, checkpoint=checkpoint)
+    fresh = run_loop(walk, {**START, "x": jnp.ones(5)}, 20, key=key)
+    assert_same_result(resumed, fresh)
+
+
 def test_checkpoint_of_another_loop_is_refused(key, tmp_path):
     checkpoint = Checkpoint(tmp_path / "a")
     run_loop(walk, START, 20, key=key, checkpoint=checkpoint, name="one")
