@@ -1,1 +1,15 @@
-"""Normalizing flows for lattice fields."""
+"""Normalizing flows for lattice fields: densities with exact samples and exact log-densities."""
+
+from diffhep_lattice.flows.base import AbstractBijection as AbstractBijection
+from diffhep_lattice.flows.base import AbstractFlow as AbstractFlow
+from diffhep_lattice.flows.compose import Chain as Chain
+from diffhep_lattice.flows.compose import Repeat as Repeat
+from diffhep_lattice.flows.coupling import CouplingFlow as CouplingFlow
+from diffhep_lattice.flows.coupling import GaugeCoupling as GaugeCoupling
+from diffhep_lattice.flows.coupling import block_flow as block_flow
+from diffhep_lattice.flows.coupling import stripe_flow as stripe_flow
+from diffhep_lattice.flows.kernels import CircularSpline as CircularSpline
+from diffhep_lattice.flows.kernels import NonCompactProjection as NonCompactProjection
+from diffhep_lattice.flows.masks import Stripes as Stripes
+from diffhep_lattice.flows.multiscale import MultiscaleFlow as MultiscaleFlow
+from diffhep_lattice.flows.multiscale import multiscale_flow as multiscale_flow

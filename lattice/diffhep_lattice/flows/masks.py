@@ -1,8 +1,8 @@
 r"""Which links a coupling layer moves, and the loops that it may look at meanwhile.
 
-The links of one direction $\mu$ are moved along stripes across the other direction $\nu$. Sites are
-grouped in blocks of `reach` sites along $\nu$ and `span` along $\mu$; the Wilson loop around a block
-is the sum of its plaquette angles. Of every `period` blocks along $\nu$ the first is *active*: one
+The links of one direction $\mu$ are moved along stripes across the other direction $\nu$. Sites
+are grouped in blocks of `reach` sites along $\nu$ and `span` along $\mu$; the Wilson loop around a
+block is the sum of its plaquette angles. Of every `period` blocks along $\nu$ the first is *active*: one
 link at its lower edge moves, and with it the loop W around the block; the block below is *passive*
 and takes up the opposite change, so that the *parent* loop S = W + W' around both stays as it is;
 the others are *frozen*. With `reach = span = 1` and `period = 4` these are the stripes of the
