@@ -113,7 +113,8 @@ def random_momentum(
     """
     sites = position.shape[1 + len(group.element_shape) :]
     shape = (position.shape[0], *group.algebra_shape, *sites)
-    return jax.random.normal(key, shape, position.real.dtype)
+    # The barrier stops XLA on CPU from inverting the error function again for every user.
+    return jax.lax.optimization_barrier(jax.random.normal(key, shape, position.real.dtype))
 
 
 def kinetic_energy(momentum: Float[Array, "..."]) -> Scalar:

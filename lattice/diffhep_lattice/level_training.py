@@ -1,8 +1,8 @@
 r"""Training of the multiscale flow level by level, by quadrature.
 
 In two dimensions the density of a U(1) loop around A plaquettes has the Fourier coefficients
-$r_n^A$, $r_n = I_n(\beta)/I_0(\beta)$: $f_A(\theta) = \sum_n r_n^A e^{in\theta}$. A parent loop s of
-area 2A on a torus of V plaquettes has the density $f_{2A}(s)f_{V-2A}(s)$, and given it the child
+$r_n^A$, $r_n = I_n(\beta)/I_0(\beta)$: $f_A(\theta) = \sum_n r_n^A e^{in\theta}$. A parent loop s
+of area 2A on a torus of V plaquettes has the density $f_{2A}(s)f_{V-2A}(s)$, and given it the child
 $a = s/2 + y$ has $f_A(s/2+y)f_A(s/2-y)/f_{2A}(s)$. The divergence of each level is therefore a
 two-dimensional integral over s and y; their sum, with the number of splits of
 each level, is the divergence of the whole flow. No field is ever sampled.

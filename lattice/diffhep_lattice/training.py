@@ -1,7 +1,8 @@
 r"""Training of flows, and the report that says how good one is.
 
 With $\log w = -S(U) - \log q(U)$: reverse Kullback-Leibler divergence
-$-\langle\log w\rangle_q$ up to $\log Z$, forward divergence $-\langle\log q\rangle_p$ up to the entropy of the configurations.
+$-\langle\log w\rangle_q$ up to $\log Z$, forward divergence $-\langle\log q\rangle_p$ up to the
+entropy of the configurations.
 Reverse training alone cannot see a sector that the flow never visits; `evaluate` therefore compares
 $\log\langle w\rangle_q$ with an exact $\log Z$ where there is one, and takes configurations of $p$
 for the forward effective sample size.

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffhep.core.typing import Scalar
 from diffhep_lattice.flows.base import AbstractBijection
 
 
@@ -19,8 +18,8 @@ class Chain(AbstractBijection):
     bijections: tuple[AbstractBijection, ...]
 
     def forward_and_log_det(
-        self, U: Float[Array, "mu *site"]
-    ) -> tuple[Float[Array, "mu *site"], Scalar]:
+        self, U: Float[Array, "mu ..."]
+    ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
         """All maps in turn; the log-determinants add up."""
         total = jnp.zeros((), float)
         for bijection in self.bijections:
@@ -29,8 +28,8 @@ class Chain(AbstractBijection):
         return U, total
 
     def inverse_and_log_det(
-        self, U: Float[Array, "mu *site"]
-    ) -> tuple[Float[Array, "mu *site"], Scalar]:
+        self, U: Float[Array, "mu ..."]
+    ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
         """All inverse maps in the opposite order."""
         total = jnp.zeros((), float)
         for bijection in reversed(self.bijections):
@@ -51,20 +50,20 @@ class Repeat(AbstractBijection):
     rematerialise: bool = eqx.field(static=True, default=False)
 
     def forward_and_log_det(
-        self, U: Float[Array, "mu *site"]
-    ) -> tuple[Float[Array, "mu *site"], Scalar]:
+        self, U: Float[Array, "mu ..."]
+    ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
         """All maps in turn."""
         return self._scan(U, inverse=False)
 
     def inverse_and_log_det(
-        self, U: Float[Array, "mu *site"]
-    ) -> tuple[Float[Array, "mu *site"], Scalar]:
+        self, U: Float[Array, "mu ..."]
+    ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
         """All inverse maps in the opposite order."""
         return self._scan(U, inverse=True)
 
     def _scan(
-        self, U: Float[Array, "mu *site"], *, inverse: bool
-    ) -> tuple[Float[Array, "mu *site"], Scalar]:
+        self, U: Float[Array, "mu ..."], *, inverse: bool
+    ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
         arrays, static = eqx.partition(self.stacked, eqx.is_array)
 
         def apply(field: Array, slices: AbstractBijection) -> tuple[Array, Array]:
@@ -76,7 +75,7 @@ class Repeat(AbstractBijection):
         if self.rematerialise:
             apply = jax.checkpoint(apply)
         U, log_dets = jax.lax.scan(apply, U, arrays, reverse=inverse)
-        return U, jnp.sum(log_dets)
+        return U, jnp.sum(log_dets, axis=0)
 
 
 def stack(bijections: list[AbstractBijection]) -> AbstractBijection:

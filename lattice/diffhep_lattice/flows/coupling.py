@@ -18,15 +18,14 @@ from jaxtyping import Array, Float
 
 from diffhep.core.checks import require
 from diffhep.core.rng import key_for
-from diffhep.core.typing import Key, Scalar
+from diffhep.core.typing import Key
 from diffhep_lattice.flows.base import AbstractBijection, AbstractFlow
 from diffhep_lattice.flows.compose import Chain, Repeat, stack
 from diffhep_lattice.flows.kernels import AbstractKernel, CircularSpline
 from diffhep_lattice.flows.masks import Loops, Stripes
 from diffhep_lattice.flows.networks import ConvolutionalNet
-from diffhep_lattice.geometry import Lattice
+from diffhep_lattice.geometry import Lattice, neighbour
 from diffhep_lattice.groups import U1, wrap
-from diffhep_lattice.observables import unwrapped_plaquette_angles
 
 Centre = Literal["loop", "parent"]
 
@@ -81,8 +80,8 @@ class GaugeCoupling(AbstractBijection):
         self.network = ConvolutionalNet(n_in, hidden, n_out, width, key=key)
 
     def forward_and_log_det(
-        self, U: Float[Array, "mu L T"]
-    ) -> tuple[Float[Array, "mu L T"], Scalar]:
+        self, U: Float[Array, "mu L T *batch"]
+    ) -> tuple[Float[Array, "mu L T *batch"], Float[Array, "*batch"]]:
         """The field after the move, and the log-determinant."""
         loops = self._loops(U)
         raw, middle, shift = self._parameters(loops)
@@ -91,8 +90,8 @@ class GaugeCoupling(AbstractBijection):
         return self._move(U, image - offset + shift), _site_sum(log_slope)
 
     def inverse_and_log_det(
-        self, U: Float[Array, "mu L T"]
-    ) -> tuple[Float[Array, "mu L T"], Scalar]:
+        self, U: Float[Array, "mu L T *batch"]
+    ) -> tuple[Float[Array, "mu L T *batch"], Float[Array, "*batch"]]:
         """The field before the move, and the log-determinant of the inverse."""
         loops = self._loops(U)
         raw, middle, shift = self._parameters(loops)
@@ -100,12 +99,17 @@ class GaugeCoupling(AbstractBijection):
         preimage, log_slope = self.kernel.inverse_and_log_slope(offset, raw)
         return self._move(U, preimage - offset - shift), _site_sum(log_slope)
 
-    def _loops(self, U: Float[Array, "mu L T"]) -> Loops:
-        return self.stripes.loops(unwrapped_plaquette_angles(U))
+    def _loops(self, U: Float[Array, "mu L T *batch"]) -> Loops:
+        plaquettes = U[0] + neighbour(U[1], 0) - neighbour(U[0], 1) - U[1]
+        return self.stripes.loops(plaquettes)
 
     def _parameters(
         self, loops: Loops
-    ) -> tuple[Float[Array, "raw A B"], Float[Array, "A B"] | float, Float[Array, "A B"] | float]:
+    ) -> tuple[
+        Float[Array, "raw A B *batch"],
+        Float[Array, "A B *batch"] | float,
+        Float[Array, "A B *batch"] | float,
+    ]:
         """Raw kernel parameters, the kernel's fixed point and the shift, per active loop."""
         out = self.network(_context(loops))
         if self.centre == "loop":
@@ -114,10 +118,9 @@ class GaugeCoupling(AbstractBijection):
         return out * jnp.cos(half), half, 0.0
 
     def _move(
-        self, U: Float[Array, "mu L T"], change: Float[Array, "A B"]
-    ) -> Float[Array, "mu L T"]:
-        lattice = Lattice(U.shape[1:])
-        moved = U[self.stripes.direction] + self.stripes.link_change(change, lattice)
+        self, U: Float[Array, "mu L T *batch"], change: Float[Array, "A B *batch"]
+    ) -> Float[Array, "mu L T *batch"]:
+        moved = U[self.stripes.direction] + self.stripes.link_change(change)
         links = [U[0], U[1]]
         links[self.stripes.direction] = moved
         return jnp.stack(links)
@@ -128,7 +131,7 @@ def _n_context(n_frozen: int) -> int:
     return 1 + 2 * (1 + n_frozen + n_pairs)
 
 
-def _context(loops: Loops) -> Float[Array, "channel A B"]:
+def _context(loops: Loops) -> Float[Array, "channel A B *batch"]:
     """Cosines and sines of the frozen loops, of neighbouring pairs of them, and of the parent."""
     pairs = loops.frozen[:-1] + loops.frozen[1:]
     angles = jnp.concatenate([loops.parent[None], loops.frozen, pairs])
@@ -136,9 +139,9 @@ def _context(loops: Loops) -> Float[Array, "channel A B"]:
     return jnp.concatenate([half, jnp.cos(angles), jnp.sin(angles)])
 
 
-def _site_sum(values: Float[Array, "A B"]) -> Scalar:
+def _site_sum(values: Float[Array, "A B *batch"]) -> Float[Array, "*batch"]:
     """The sum over the sites, in double precision where it is on."""
-    return jnp.sum(values.astype(float))
+    return jnp.sum(values.astype(float), axis=(0, 1))
 
 
 class CouplingFlow(AbstractFlow):
@@ -152,24 +155,24 @@ class CouplingFlow(AbstractFlow):
     lattice: Lattice
     bijection: AbstractBijection
 
-    def sample_latent(self, key: Key) -> Float[Array, "mu L T"]:
+    def sample_latent(self, key: Key) -> Float[Array, "mu L T *batch"]:
         """Independent uniform link angles in radians."""
         shape = (self.lattice.dimension, *self.lattice.shape)
         return U1().haar(shape, key=key, dtype=self.dtype)
 
-    def log_prob_latent(self, z: Float[Array, "mu L T"]) -> Scalar:
+    def log_prob_latent(self, z: Float[Array, "mu L T *batch"]) -> Float[Array, "*batch"]:
         """Zero: the latent links are Haar distributed, and densities refer to the Haar measure."""
-        return jnp.zeros((), float)
+        return jnp.zeros(z.shape[3:], float)
 
     def forward_and_log_det(
-        self, z: Float[Array, "mu L T"]
-    ) -> tuple[Float[Array, "mu L T"], Scalar]:
+        self, z: Float[Array, "mu L T *batch"]
+    ) -> tuple[Float[Array, "mu L T *batch"], Float[Array, "*batch"]]:
         """The field that the couplings make of the latent links."""
         return self.bijection.forward_and_log_det(z)
 
     def inverse_and_log_det(
-        self, U: Float[Array, "mu L T"]
-    ) -> tuple[Float[Array, "mu L T"], Scalar]:
+        self, U: Float[Array, "mu L T *batch"]
+    ) -> tuple[Float[Array, "mu L T *batch"], Float[Array, "*batch"]]:
         """The latent links of a field."""
         return self.bijection.inverse_and_log_det(U)
 

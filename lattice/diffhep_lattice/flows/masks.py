@@ -2,11 +2,11 @@ r"""Which links a coupling layer moves, and the loops that it may look at meanwh
 
 The links of one direction $\mu$ are moved along stripes across the other direction $\nu$. Sites
 are grouped in blocks of `reach` sites along $\nu$ and `span` along $\mu$; the Wilson loop around a
-block is the sum of its plaquette angles. Of every `period` blocks along $\nu$ the first is *active*: one
-link at its lower edge moves, and with it the loop W around the block; the block below is *passive*
-and takes up the opposite change, so that the *parent* loop S = W + W' around both stays as it is;
-the others are *frozen*. With `reach = span = 1` and `period = 4` these are the stripes of the
-published flow; larger blocks move the loops that small ones are drawn from.
+block is the sum of its plaquette angles. Of every `period` blocks along $\nu$ the first is
+*active*: one link at its lower edge moves, and with it the loop W around the block; the block below
+is *passive* and takes up the opposite change, so that the *parent* loop S = W + W' around both
+stays as it is; the others are *frozen*. With `reach = span = 1` and `period = 4` these are the
+stripes of the published flow; larger blocks move the loops that small ones are drawn from.
 """
 
 import equinox as eqx
@@ -27,9 +27,9 @@ class Loops(eqx.Module):
         frozen: Loops around the other blocks of the period; they do not change.
     """
 
-    active: Float[Array, "A B"]
-    parent: Float[Array, "A B"]
-    frozen: Float[Array, "row A B"]
+    active: Float[Array, "A B *batch"]
+    parent: Float[Array, "A B *batch"]
+    frozen: Float[Array, "row A B *batch"]
 
 
 class Stripes(eqx.Module):
@@ -72,43 +72,43 @@ class Stripes(eqx.Module):
     def _axes(self) -> tuple[int, int]:
         return 1 - self.direction, self.direction
 
-    def loops(self, plaquettes: Float[Array, "L T"]) -> Loops:
+    def loops(self, plaquettes: Float[Array, "L T *batch"]) -> Loops:
         """The loops around the blocks, from the plaquette angles."""
         across, along = self._axes()
         values = jnp.roll(plaquettes, -self.offset, (across, along))
         if across == 1:
-            values = values.T
-        n_across, n_along = values.shape
+            values = jnp.swapaxes(values, 0, 1)
+        n_across, n_along, *batch = values.shape
         blocks = values.reshape(
             n_across // (self.reach * self.period),
             self.period,
             self.reach,
             n_along // self.span,
             self.span,
+            *batch,
         ).sum((2, 4))
         active = blocks[:, 0]
         below = jnp.roll(blocks[:, -1], 1, axis=0)
         frozen = jnp.moveaxis(blocks[:, 1:-1], 1, 0)
         return Loops(wrap(active), wrap(active + below), wrap(frozen))
 
-    def link_change(self, change: Float[Array, "A B"], lattice: Lattice) -> Float[Array, "L T"]:
+    def link_change(self, change: Float[Array, "A B *batch"]) -> Float[Array, "L T *batch"]:
         """The change of the links of direction `direction` that changes each active loop so.
 
         Args:
             change: Change of the active loops, in radians.
-            lattice: The lattice of the field.
 
         Returns:
             Change of the link angles at every site, zero off the stripes.
         """
         across, along = self._axes()
-        n_a, n_b = change.shape
+        n_a, n_b, *batch = change.shape
         # P(x) holds +U_0(x) and -U_1(x): the sign of the moving link in its active loop.
         sign = 1.0 if self.direction == 0 else -1.0
         cells = (sign * change)[:, None, :, None]
         rows, columns = self.reach * self.period, self.span
-        padding = ((0, 0), (0, rows - 1), (0, 0), (0, columns - 1))
-        values = jnp.pad(cells, padding).reshape(n_a * rows, n_b * columns)
+        padding = [(0, 0), (0, rows - 1), (0, 0), (0, columns - 1)] + [(0, 0)] * len(batch)
+        values = jnp.pad(cells, padding).reshape(n_a * rows, n_b * columns, *batch)
         if across == 1:
-            values = values.T
-        return jnp.roll(values.reshape(lattice.shape), self.offset, (across, along))
+            values = jnp.swapaxes(values, 0, 1)
+        return jnp.roll(values, self.offset, (across, along))

@@ -7,10 +7,10 @@ distributed. In two dimensions the plaquettes are independent but for one constr
 of a child depends on its parent alone: the construction exploits that and does not carry over to
 higher dimensions or to matter fields. Charge conjugation makes y symmetric about 0.
 
-The map from a normal variable z to y is $y = \pi\,\mathrm{erf}(h(z)/\sqrt2)$, uniform on the circle
-for $h(z) = z$, with h an odd rational-quadratic spline on the real line. All its slopes are of order
-one, for narrow densities too: that is what lets HMC run in the latent space. (A spline in the
-quantile of y has slopes of the order of the inverse density in the tails.)
+The map from a normal variable z to y is $y = \pi\,\mathrm{erf}(h(z)/\sqrt2)$, uniform on the
+circle for $h(z) = z$, with h an odd rational-quadratic spline on the real line. All its slopes are
+of order one, for narrow densities too: that is what lets HMC run in the latent space. (A spline in
+the quantile of y has slopes of the order of the inverse density in the tails.)
 """
 
 import math
@@ -23,24 +23,23 @@ from jaxtyping import Array, Float
 
 from diffhep.core.checks import require
 from diffhep.core.rng import key_for
-from diffhep.core.typing import Key, Scalar
+from diffhep.core.typing import Key
 from diffhep_lattice.flows import rational_quadratic
 from diffhep_lattice.flows.base import AbstractFlow
-from diffhep_lattice.flows.rational_quadratic import Spline
-from diffhep_lattice.geometry import Lattice
+from diffhep_lattice.flows.rational_quadratic import Spline, positive
+from diffhep_lattice.geometry import Lattice, neighbour
 from diffhep_lattice.groups import wrap
-from diffhep_lattice.observables import gauge_transform, unwrapped_plaquette_angles
+from diffhep_lattice.observables import gauge_transform
 
 _LAST_KNOT = 4.0
 """Where the splines end, in standard deviations of z; straight lines follow."""
 
-_LEAST_SLOPE = 1e-3
-"""Smallest slope of h at a knot, and smallest width of a bin in units of the last knot."""
+_LEAST_WIDTH = 1e-3
+"""Smallest width of a bin in units of the last knot."""
 
 _N_HARMONICS = 3
 """The networks see cos(k s / 2) for k up to this."""
 
-_SOFTPLUS_ONE = math.log(math.e - 1.0)
 _LOG_TWO_PI = math.log(2 * math.pi)
 
 
@@ -80,12 +79,10 @@ class LoopSplit(eqx.Module):
             raw = jax.nn.silu(_affine(layer, raw))
         raw = _affine(layers[-1], raw)
         n = self.n_bins
-        free = 1.0 - n * _LEAST_SLOPE
-        widths = _LAST_KNOT * (_LEAST_SLOPE + free * jax.nn.softmax(raw[:n], axis=0))
-        scale = _LAST_KNOT / n
-        heights = scale * (_LEAST_SLOPE + jax.nn.softplus(raw[n : 2 * n] + _SOFTPLUS_ONE))
-        slopes = _LEAST_SLOPE + jax.nn.softplus(raw[2 * n :] + _SOFTPLUS_ONE)
-        return Spline(widths, heights, slopes)
+        free = 1.0 - n * _LEAST_WIDTH
+        widths = _LAST_KNOT * (_LEAST_WIDTH + free * jax.nn.softmax(raw[:n], axis=0))
+        heights = _LAST_KNOT / n * positive(raw[n : 2 * n])
+        return Spline(widths, heights, raw[2 * n :])
 
     def forward_and_log_slope(
         self, z: Float[Array, "*shape"], parent: Float[Array, "*shape"]
@@ -121,9 +118,9 @@ class LoopLatent(NamedTuple):
         gauge: Angles of the gauge transformation at every site but the first, uniform.
     """
 
-    loops: Float[Array, " split"]
-    holonomy: Float[Array, "2"]
-    gauge: Float[Array, " site"]
+    loops: Float[Array, "split *batch"]
+    holonomy: Float[Array, "2 *batch"]
+    gauge: Float[Array, "site *batch"]
 
 
 class MultiscaleFlow(AbstractFlow):
@@ -152,27 +149,34 @@ class MultiscaleFlow(AbstractFlow):
         loops = jax.random.normal(key_for(key, "loops"), (n,), self.dtype)
         return LoopLatent(loops, uniform("holonomy", 2), uniform("gauge", n))
 
-    def log_prob_latent(self, z: LoopLatent) -> Scalar:
-        r"""The normal density of the loops, times $2\pi$ for each: their Haar measure is dy/2 pi."""
-        squares = jnp.sum(jnp.square(z.loops).astype(float))
-        return 0.5 * (z.loops.size * _LOG_TWO_PI - squares)
+    def log_prob_latent(self, z: LoopLatent) -> Float[Array, "*batch"]:
+        r"""The normal density of the loops times $2\pi$ for each: Haar measure is dy/2 pi."""
+        squares = jnp.sum(jnp.square(z.loops).astype(float), axis=0)
+        return 0.5 * (z.loops.shape[0] * _LOG_TWO_PI - squares)
 
-    def forward_and_log_det(self, z: LoopLatent) -> tuple[Float[Array, "mu L T"], Scalar]:
+    def forward_and_log_det(
+        self, z: LoopLatent
+    ) -> tuple[Float[Array, "mu L T *batch"], Float[Array, "*batch"]]:
         """The field of latent variables, and the sum of log dy/dz."""
         plaquettes, log_det = self._plaquettes(z.loops)
         U = links_from_plaquettes(plaquettes, z.holonomy)
         gauge = jnp.concatenate([jnp.zeros_like(z.gauge[:1]), z.gauge])
-        return wrap(gauge_transform(U, gauge.reshape(self.lattice.shape))), log_det
+        return wrap(gauge_transform(U, gauge.reshape(U.shape[1:]))), log_det
 
-    def inverse_and_log_det(self, U: Float[Array, "mu L T"]) -> tuple[LoopLatent, Scalar]:
+    def inverse_and_log_det(
+        self, U: Float[Array, "mu L T *batch"]
+    ) -> tuple[LoopLatent, Float[Array, "*batch"]]:
         """The latent variables of a field, and the sum of log dz/dy."""
-        loops, log_det = self._normal_loops(wrap(unwrapped_plaquette_angles(U)))
+        loops, log_det = self._normal_loops(_plaquettes(U))
         gauge, holonomy = _gauge_and_holonomy(U)
-        return LoopLatent(loops, holonomy, gauge.ravel()[1:]), log_det
+        flat = gauge.reshape(-1, *gauge.shape[2:])
+        return LoopLatent(loops, holonomy, flat[1:]), log_det
 
-    def _plaquettes(self, z: Float[Array, " split"]) -> tuple[Float[Array, "L T"], Scalar]:
-        loops = jnp.zeros((1, 1), z.dtype)
-        log_det = jnp.zeros((), float)
+    def _plaquettes(
+        self, z: Float[Array, "split *batch"]
+    ) -> tuple[Float[Array, "L T *batch"], Float[Array, "*batch"]]:
+        loops = jnp.zeros((1, 1, *z.shape[1:]), z.dtype)
+        log_det = jnp.zeros(z.shape[1:], float)
         for split, axis, part in zip(
             self.splits, split_axes(self.lattice), self._parts(), strict=True
         ):
@@ -180,20 +184,22 @@ class MultiscaleFlow(AbstractFlow):
             y, log_slope = split.forward_and_log_slope(normal, loops)
             first = 0.5 * loops + y
             loops = wrap(_interleave(first, loops - first, axis))
-            log_det = log_det + jnp.sum(log_slope.astype(float))
+            log_det = log_det + jnp.sum(log_slope.astype(float), axis=(0, 1))
         return loops, log_det
 
-    def _normal_loops(self, loops: Float[Array, "L T"]) -> tuple[Float[Array, " split"], Scalar]:
-        parts, log_det = [], jnp.zeros((), float)
+    def _normal_loops(
+        self, loops: Float[Array, "L T *batch"]
+    ) -> tuple[Float[Array, "split *batch"], Float[Array, "*batch"]]:
+        parts, log_det = [], jnp.zeros(loops.shape[2:], float)
         axes = split_axes(self.lattice)
         for split, axis in zip(reversed(self.splits), reversed(axes), strict=True):
             first, second = _halves(loops, axis)
             parent = wrap(first + second)
-            if parent.size == 1:
+            if parent.shape[:2] == (1, 1):
                 parent = jnp.zeros_like(parent)
             z, log_slope = split.inverse_and_log_slope(wrap(first - 0.5 * parent), parent)
-            parts.append(z.ravel())
-            log_det = log_det + jnp.sum(log_slope.astype(float))
+            parts.append(z.reshape(-1, *z.shape[2:]))
+            log_det = log_det + jnp.sum(log_slope.astype(float), axis=(0, 1))
             loops = parent
         return jnp.concatenate(parts[::-1]), log_det
 
@@ -213,9 +219,13 @@ def split_axes(lattice: Lattice) -> list[int]:
     return axes
 
 
+def _plaquettes(U: Float[Array, "mu L T *batch"]) -> Float[Array, "L T *batch"]:
+    return wrap(U[0] + neighbour(U[1], 0) - neighbour(U[0], 1) - U[1])
+
+
 def _interleave(
-    first: Float[Array, "a b"], second: Float[Array, "a b"], axis: int
-) -> Float[Array, "c d"]:
+    first: Float[Array, "a b *batch"], second: Float[Array, "a b *batch"], axis: int
+) -> Float[Array, "c d *batch"]:
     """Children beside each other, in place of their parents."""
     both = jnp.stack([first, second], axis=axis + 1)
     shape = list(first.shape)
@@ -224,8 +234,8 @@ def _interleave(
 
 
 def _halves(
-    loops: Float[Array, "c d"], axis: int
-) -> tuple[Float[Array, "a b"], Float[Array, "a b"]]:
+    loops: Float[Array, "c d *batch"], axis: int
+) -> tuple[Float[Array, "a b *batch"], Float[Array, "a b *batch"]]:
     shape = list(loops.shape)
     shape[axis] //= 2
     shape.insert(axis + 1, 2)
@@ -234,12 +244,12 @@ def _halves(
 
 
 def links_from_plaquettes(
-    plaquettes: Float[Array, "L T"], holonomy: Float[Array, "2"]
-) -> Float[Array, "mu L T"]:
+    plaquettes: Float[Array, "L T *batch"], holonomy: Float[Array, "2 *batch"]
+) -> Float[Array, "mu L T *batch"]:
     r"""A gauge field with given plaquettes and holonomies, in a fixed gauge.
 
-    $U_1 = 0$ but on the last slice of axis 1, and $U_0(x, 0) = 0$ but at the last x: the links off a
-    maximal tree, each with unit coefficient, so the map has unit Jacobian.
+    $U_1 = 0$ but on the last slice of axis 1, and $U_0(x, 0) = 0$ but at the last x: what is not
+    zero lies off a maximal tree, each link with unit coefficient, so the Jacobian is one.
 
     Args:
         plaquettes: Plaquette angles in radians; their sum is a multiple of 2 pi.
@@ -249,24 +259,24 @@ def links_from_plaquettes(
         Link angles in radians, not wrapped.
     """
     before = jnp.cumsum(plaquettes, axis=1) - plaquettes
-    bottom = jnp.zeros_like(plaquettes[:, 0]).at[-1].set(holonomy[0])
-    U0 = bottom[:, None] - before
+    bottom = jnp.zeros_like(plaquettes[:, :1]).at[-1, 0].set(holonomy[0])
+    U0 = bottom - before
     # On the last slice U_1(x+1) = U_1(x) + P(x) - U_0(x, last) + U_0(x, 0) = U_1(x) + column sum.
     columns = jnp.sum(plaquettes, axis=1)
-    last = holonomy[1] + jnp.cumsum(columns) - columns
+    last = holonomy[1] + jnp.cumsum(columns, axis=0) - columns
     U1 = jnp.zeros_like(plaquettes).at[:, -1].set(last)
     return jnp.stack([U0, U1])
 
 
 def _gauge_and_holonomy(
-    U: Float[Array, "mu L T"],
-) -> tuple[Float[Array, "L T"], Float[Array, "2"]]:
+    U: Float[Array, "mu L T *batch"],
+) -> tuple[Float[Array, "L T *batch"], Float[Array, "2 *batch"]]:
     """The gauge transformation from the fixed gauge to a field, and the field's holonomies."""
     # Along the tree g(x + mu) = g(x) - U_mu(x): first axis 0 at the bottom, then up axis 1.
-    along_0 = jnp.cumsum(U[0, :, 0]) - U[0, :, 0]
+    along_0 = jnp.cumsum(U[0, :, 0], axis=0) - U[0, :, 0]
     along_1 = jnp.cumsum(U[1], axis=1) - U[1]
     gauge = -(along_0[:, None] + along_1)
-    holonomy = jnp.stack([jnp.sum(U[0, :, 0]), jnp.sum(U[1, 0, :])])
+    holonomy = jnp.stack([jnp.sum(U[0, :, 0], axis=0), jnp.sum(U[1, 0], axis=0)])
     return wrap(gauge), wrap(holonomy)
 
 

@@ -33,14 +33,15 @@ class CircularConvolution(eqx.Module):
         self.bias = jnp.zeros(n_out)
         self.width = width
 
-    def __call__(self, x: Float[Array, "channel A B"]) -> Float[Array, "out A B"]:
+    def __call__(self, x: Float[Array, "channel A B *batch"]) -> Float[Array, "out A B *batch"]:
         """The convolution at every site."""
         reach = self.width // 2
         shifts = range(-reach, reach + 1)
         if reach:
             rows = jnp.concatenate([jnp.roll(x, a, axis=1) for a in shifts])
             x = jnp.concatenate([jnp.roll(rows, b, axis=2) for b in shifts])
-        return jnp.einsum("ok,kab->oab", self.weight, x) + self.bias[:, None, None]
+        product = jnp.tensordot(self.weight, x, axes=1)
+        return product + self.bias.reshape(-1, *([1] * (x.ndim - 1)))
 
 
 class ConvolutionalNet(eqx.Module):
@@ -78,7 +79,7 @@ class ConvolutionalNet(eqx.Module):
             for i in range(last + 1)
         )
 
-    def __call__(self, x: Float[Array, "channel A B"]) -> Float[Array, "out A B"]:
+    def __call__(self, x: Float[Array, "channel A B *batch"]) -> Float[Array, "out A B *batch"]:
         """Values of the output channels at every site."""
         for layer in self.layers[:-1]:
             x = jax.nn.silu(layer(x))

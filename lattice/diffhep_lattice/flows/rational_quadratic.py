@@ -1,6 +1,7 @@
 r"""Monotone rational-quadratic splines with parameters of their own at every element.
 
 The bin axis comes first: widths and heights (bin, *shape), slopes (bin + 1, *shape) at the knots.
+Slopes are given raw and made positive by `positive`, after the two that matter have been selected.
 Within a bin of width $w$ and height $h$, $\xi\in[0,1]$ across it, $s = h/w$, slopes $d_0, d_1$:
 
 $y = y_0 + h\,\frac{s\xi^2 + d_0\xi(1-\xi)}{s + (d_0+d_1-2s)\,\xi(1-\xi)}$.
@@ -12,18 +13,31 @@ Reference:
     C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, arXiv:1906.04032.
 """
 
+import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+
+_LEAST = 1e-3
+"""The smallest value of `positive`."""
+
+# softplus(_SOFTPLUS_ZERO) + _LEAST = 1; a Python float, which does not promote single precision.
+_SOFTPLUS_ZERO = math.log(math.expm1(1.0 - _LEAST))
+
+
+def positive(raw: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """A smooth map of the real line to numbers above 1e-3, with the image 1 at 0."""
+    return _LEAST + jax.nn.softplus(raw + _SOFTPLUS_ZERO)
 
 
 class Spline(NamedTuple):
-    """Widths and heights of the bins and slopes at the knots, all positive."""
+    """Widths and heights of the bins, positive, and raw slopes at the knots."""
 
     widths: Float[Array, "bin *shape"]
     heights: Float[Array, "bin *shape"]
-    slopes: Float[Array, "knot *shape"]
+    raw_slopes: Float[Array, "knot *shape"]
 
 
 class _Bin(NamedTuple):
@@ -41,14 +55,14 @@ def forward_and_log_slope(
     x: Float[Array, "*shape"], spline: Spline
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """The image of x >= 0 and the logarithm of the slope there."""
-    edges = jnp.cumsum(spline.widths, axis=0)
-    here = _select(x, edges, spline, jnp.cumsum(spline.heights, axis=0))
+    here, end = _select(x, spline)
     s = here.height / here.width
-    xi = jnp.clip((x - here.start) / here.width, 0.0, 1.0)
+    beyond = x > end
+    # Not clipped at 0: the derivative of a clip at its very end, where x = 0 lies, is half of one.
+    xi = jnp.where(beyond, 1.0, (x - here.start) / here.width)
     y = here.start_image + _rise(xi, s, here)
-    beyond = x > edges[-1]
-    y = jnp.where(beyond, y + (x - edges[-1]) * spline.slopes[-1], y)
-    log_slope = jnp.where(beyond, jnp.log(spline.slopes[-1]), _log_slope(xi, s, here))
+    y = jnp.where(beyond, y + (x - end) * here.next_slope, y)
+    log_slope = jnp.where(beyond, jnp.log(here.next_slope), _log_slope(xi, s, here))
     return y, log_slope
 
 
@@ -56,26 +70,24 @@ def inverse_and_log_slope(
     y: Float[Array, "*shape"], spline: Spline
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """The preimage of y >= 0 and the logarithm of the slope of the inverse map there."""
-    edges = jnp.cumsum(spline.heights, axis=0)
-    swapped = Spline(spline.heights, spline.widths, spline.slopes)
     # Selecting in the image gives the same bin with the roles of both axes exchanged.
-    found = _select(y, edges, swapped, jnp.cumsum(spline.widths, axis=0))
+    found, end = _select(y, Spline(spline.heights, spline.widths, spline.raw_slopes))
     here = _Bin(
         found.start_image, found.start, found.height, found.width, found.slope, found.next_slope
     )
     s = here.height / here.width
-    eta = jnp.clip((y - here.start_image) / here.height, 0.0, 1.0)
+    beyond = y > end
+    eta = jnp.where(beyond, 1.0, (y - here.start_image) / here.height)
     # eta (s + c xi(1-xi)) = s xi^2 + d0 xi(1-xi) with c = d0 + d1 - 2 s, solved in the form that
     # does not cancel.
     c = here.slope + here.next_slope - 2 * s
     a = s - here.slope + eta * c
     b = here.slope - eta * c
     root = jnp.sqrt(jnp.maximum(b * b + 4 * a * s * eta, 0.0))
-    xi = jnp.clip(2 * s * eta / (b + root), 0.0, 1.0)
+    xi = jnp.minimum(2 * s * eta / (b + root), 1.0)
     x = here.start + xi * here.width
-    beyond = y > edges[-1]
-    x = jnp.where(beyond, x + (y - edges[-1]) / spline.slopes[-1], x)
-    log_slope = jnp.where(beyond, jnp.log(spline.slopes[-1]), _log_slope(xi, s, here))
+    x = jnp.where(beyond, x + (y - end) / here.next_slope, x)
+    log_slope = jnp.where(beyond, jnp.log(here.next_slope), _log_slope(xi, s, here))
     return x, -log_slope
 
 
@@ -96,27 +108,29 @@ def _log_slope(
     return jnp.log(top / (bottom * bottom))
 
 
-def _select(
-    x: Float[Array, "*shape"],
-    edges: Float[Array, "bin *shape"],
-    spline: Spline,
-    images: Float[Array, "bin *shape"],
-) -> _Bin:
-    """The bin of each element, by a sum over a one-hot mask: gathers are slow on a CPU."""
+def _select(x: Float[Array, "*shape"], spline: Spline) -> tuple[_Bin, Float[Array, "*shape"]]:
+    """The bin of each element, the last one beyond the last knot, and where the last knot is.
+
+    By sums over one-hot masks and a product with a triangular matrix: gathers and cumulative sums
+    are slow on a CPU.
+    """
+    n = spline.widths.shape[0]
+    up_to = jnp.tri(n, dtype=spline.widths.dtype)
+    edges = jnp.tensordot(up_to, spline.widths, axes=1, precision="highest")
     passed = x >= edges[:-1]
-    always, never = jnp.ones_like(passed[:1]), jnp.zeros_like(passed[:1])
-    entered, left = jnp.concatenate([always, passed]), jnp.concatenate([passed, never])
-    chosen = entered & ~left
+    always, never = jnp.ones_like(x, bool)[None], jnp.zeros_like(x, bool)[None]
+    left = jnp.concatenate([passed, never])
+    chosen = jnp.concatenate([always, passed]) & ~left
 
-    def pick(values: Float[Array, "bin *shape"]) -> Float[Array, "*shape"]:
-        return jnp.sum(jnp.where(chosen, values, 0.0), axis=0)
+    def pick(mask: Bool[Array, "bin *shape"], values: Float[Array, "bin *shape"]) -> Array:
+        return jnp.sum(jnp.where(mask, values, 0.0), axis=0)
 
-    width, height = pick(spline.widths), pick(spline.heights)
-    return _Bin(
-        start=pick(edges) - width,
-        start_image=pick(images) - height,
-        width=width,
-        height=height,
-        slope=pick(spline.slopes[:-1]),
-        next_slope=pick(spline.slopes[1:]),
+    here = _Bin(
+        start=pick(left, spline.widths),
+        start_image=pick(left, spline.heights),
+        width=pick(chosen, spline.widths),
+        height=pick(chosen, spline.heights),
+        slope=positive(pick(chosen, spline.raw_slopes[:-1])),
+        next_slope=positive(pick(chosen, spline.raw_slopes[1:])),
     )
+    return here, edges[-1]
