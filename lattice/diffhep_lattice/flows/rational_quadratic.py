@@ -57,10 +57,9 @@ def forward_and_log_slope(
     """The image of x >= 0 and the logarithm of the slope there."""
     here, end = _select(x, spline)
     s = here.height / here.width
-    beyond = x > end
-    # Not clipped at 0: the derivative of a clip at its very end, where x = 0 lies, is half of one.
-    xi = jnp.where(beyond, 1.0, (x - here.start) / here.width)
+    xi = _inside((x - here.start) / here.width)
     y = here.start_image + _rise(xi, s, here)
+    beyond = x > end
     y = jnp.where(beyond, y + (x - end) * here.next_slope, y)
     log_slope = jnp.where(beyond, jnp.log(here.next_slope), _log_slope(xi, s, here))
     return y, log_slope
@@ -76,19 +75,24 @@ def inverse_and_log_slope(
         found.start_image, found.start, found.height, found.width, found.slope, found.next_slope
     )
     s = here.height / here.width
-    beyond = y > end
-    eta = jnp.where(beyond, 1.0, (y - here.start_image) / here.height)
-    # eta (s + c xi(1-xi)) = s xi^2 + d0 xi(1-xi) with c = d0 + d1 - 2 s, solved in the form that
-    # does not cancel.
-    c = here.slope + here.next_slope - 2 * s
-    a = s - here.slope + eta * c
-    b = here.slope - eta * c
-    root = jnp.sqrt(jnp.maximum(b * b + 4 * a * s * eta, 0.0))
-    xi = jnp.minimum(2 * s * eta / (b + root), 1.0)
+    eta = _inside((y - here.start_image) / here.height)
+    # A quadratic equation in xi. From whichever end its root has no difference of like numbers.
+    low, high = here.slope * (1 - eta), here.next_slope * eta
+    root = jnp.sqrt((low - high) ** 2 + 4 * s * s * eta * (1 - eta))
+    from_end = high > low
+    near = 2 * s * jnp.where(from_end, 1 - eta, eta)
+    part = near / (near + jnp.where(from_end, high - low, low - high) + root)
+    xi = jnp.where(from_end, 1 - part, part)
     x = here.start + xi * here.width
+    beyond = y > end
     x = jnp.where(beyond, x + (y - end) / here.next_slope, x)
     log_slope = jnp.where(beyond, jnp.log(here.next_slope), _log_slope(xi, s, here))
     return x, -log_slope
+
+
+def _inside(part: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Clipped to [0, 1]; at the very ends, zero above all, `jnp.clip` has half the derivative."""
+    return jnp.where(part < 0.0, 0.0, jnp.where(part > 1.0, 1.0, part))
 
 
 def _rise(
