@@ -114,6 +114,19 @@ def test_vmap_is_a_loop(flow, key):
         np.testing.assert_allclose(together[1][index], alone[1], atol=1e-11)
 
 
+def test_batch_as_the_last_axis_is_a_loop(flow, key):
+    """The maps take their batch last, and samples come with theirs first."""
+    z = eqx.filter_jit(flow.sample_latents)(key, 3)
+    U, log_det = forward(flow, z)
+    inverse_log_det = inverse(flow, U)[1]
+    for index in range(3):
+        alone, log_det_alone = forward(flow, jax.tree.map(lambda x, i=index: x[..., i], z))
+        np.testing.assert_allclose(U[..., index], alone, atol=1e-11)
+        assert float(log_det[index]) == pytest.approx(float(log_det_alone), abs=1e-11)
+    np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-8)
+    np.testing.assert_array_equal(sample(flow, key, 3)[0], jnp.moveaxis(U, -1, 0))
+
+
 def test_three_parameters_compile_once(case, key):
     n_traces = 0
 

@@ -89,4 +89,4 @@ def test_one_step_is_the_published_product(integrator):
         expected = drift(*expected, 0.1 * fraction), expected[1]
         if index < integrator.n_forces:
             expected = expected[0], kick(*expected, 0.1 * integrator.kicks[index])
-    np.testing.assert_allclose(follow(integrator, q, p, 0.1, 1), expected, atol=1e-15)
+    np.testing.assert_allclose(follow(integrator, q, p, 0.1, 1), expected, atol=4e-15)

@@ -43,17 +43,18 @@ class PlaquetteFlow(AbstractFlow):
         return gauge_transform(U, g)
 
     def log_prob_latent(self, U):
+        if U.ndim > 3:
+            return jax.vmap(self.log_prob_latent, in_axes=-1)(U)
         _, probability = self._bins()
         index = jnp.floor((plaquette_angles(U) + np.pi) / (2 * np.pi) * _N_BINS).astype(int)
         density = jnp.asarray(probability * _N_BINS)[jnp.clip(index, 0, _N_BINS - 1)]
-        uniform = U.size * np.log(2 * np.pi)
-        return jnp.sum(jnp.log(density)) - jnp.log(density[-1, -1]) - uniform
+        return jnp.sum(jnp.log(density)) - jnp.log(density[-1, -1])
 
     def forward_and_log_det(self, z):
-        return z, jnp.zeros(())
+        return z, jnp.zeros(z.shape[3:])
 
     def inverse_and_log_det(self, U):
-        return U, jnp.zeros(())
+        return U, jnp.zeros(U.shape[3:])
 
     def effective_fraction(self):
         """Kish's effective sample size as a fraction, in a large volume."""

@@ -24,7 +24,7 @@ from diffhep_lattice.samplers.heatbath import _SUBLATTICES, _overrelax, _von_mis
 from diffhep_lattice.samplers.hmc import hmc
 from diffhep_lattice.samplers.independence import independence_metropolis
 from diffhep_lattice.samplers.instanton import instanton_hit
-from diffhep_lattice.samplers.integrators import omelyan2, omelyan4
+from diffhep_lattice.samplers.integrators import omelyan4
 from diffhep_lattice.samplers.latent_hmc import flow_hmc
 from tests.systems.circle_flow import CircleFlow
 from tests.systems.plaquette_flow import PlaquetteFlow
@@ -63,7 +63,6 @@ _MIN_EFFECTIVE = 1000
 
 _SAMPLERS = {
     "hmc": hmc(_ACTION, step_size=0.2, n_steps=6),
-    "hmc_omelyan2": hmc(_ACTION, step_size=0.4, n_steps=3, integrator=omelyan2()),
     "hmc_omelyan4": hmc(_ACTION, step_size=0.6, n_steps=2, integrator=omelyan4()),
     "independence_metropolis": independence_metropolis(_PLAQUETTES, _ACTION),
     "flow_hmc": flow_hmc(_CIRCLE, _ACTION, step_size=0.2, n_steps=6),
@@ -78,10 +77,13 @@ _SAMPLERS = {
         heatbath(_ACTION, n_overrelaxation=1), instanton_hit(_ACTION)
     ),
 }
+_N_STEPS = {"heatbath": 50, "heatbath_overrelaxed_instanton": 50}
+"""Measured transitions of samplers that decorrelate in one sweep; the others make 200."""
+
 _REVERSIBLE = ("hmc", "independence_metropolis", "flow_hmc")
 
 
-def run(algorithm, key, n_chains=64, n_steps=200, burn_in=50):
+def run(algorithm, key, n_steps, n_chains=64, burn_in=50):
     """Chains from a hot start, the warm-up cut off."""
     start = jax.random.uniform(key, (n_chains, 2, *_LATTICE.shape), minval=-np.pi, maxval=np.pi)
     result = sample(algorithm, start, burn_in + n_steps, observe=_OBSERVE, key=key, progress=False)
@@ -90,7 +92,7 @@ def run(algorithm, key, n_chains=64, n_steps=200, burn_in=50):
 
 @pytest.mark.parametrize("name", _SAMPLERS)
 def test_sampler_reproduces_the_exact_values(name, key):
-    series = run(_SAMPLERS[name], key)
+    series = run(_SAMPLERS[name], key, n_steps=_N_STEPS.get(name, 200))
     for observable, reference in _EXACT.items():
         x = series[observable]
         result = gamma_method(x)
@@ -114,9 +116,8 @@ def test_independence_accepts_as_the_weights_foretell(key):
     fraction = weight.mean() ** 2 / (weight**2).mean()
     expected = iv(0, _BETA) ** 2 / iv(0, 2 * _BETA)
     assert fraction == pytest.approx(expected, abs=0.05)
-    # log Z from the mean weight: Haar measure is normalised, log_q is a density in the angles.
     error = weight.std() / weight.mean() / np.sqrt(weight.size)
-    log_z = np.log(weight.mean()) + log_weight.max() - _LATTICE.n_links * np.log(2 * np.pi)
+    log_z = np.log(weight.mean()) + log_weight.max()
     assert abs(log_z - exact.u1_log_partition(_BETA, _LATTICE.volume)) < _MAX_PULL * error
     # The acceptance of one step from equilibrium is the mean of min(1, w'/w) over w-weighted w.
     state = algorithm.init(U[0])

@@ -1,0 +1,1 @@
+"""Timings of the library beside its peers; `make bench` prints one table."""
