@@ -1,1 +1,14 @@
 """Markov-chain samplers of lattice fields."""
+
+from diffhep_lattice.samplers.adaptation import adapt_step_size as adapt_step_size
+from diffhep_lattice.samplers.alternate import alternate as alternate
+from diffhep_lattice.samplers.heatbath import heatbath as heatbath
+from diffhep_lattice.samplers.hmc import hmc as hmc
+from diffhep_lattice.samplers.independence import (
+    independence_metropolis as independence_metropolis,
+)
+from diffhep_lattice.samplers.instanton import instanton_hit as instanton_hit
+from diffhep_lattice.samplers.integrators import leapfrog as leapfrog
+from diffhep_lattice.samplers.integrators import omelyan2 as omelyan2
+from diffhep_lattice.samplers.integrators import omelyan4 as omelyan4
+from diffhep_lattice.samplers.latent_hmc import flow_hmc as flow_hmc
