@@ -118,6 +118,7 @@ def _select(x: Float[Array, "*shape"], spline: Spline) -> tuple[_Bin, Float[Arra
     By sums over one-hot masks and a product with a triangular matrix: gathers and cumulative sums
     are slow on a CPU.
     """
+    spline = jax.lax.optimization_barrier(spline)
     n = spline.widths.shape[0]
     up_to = jnp.tri(n, dtype=spline.widths.dtype)
     edges = jnp.tensordot(up_to, spline.widths, axes=1, precision="highest")
@@ -129,6 +130,9 @@ def _select(x: Float[Array, "*shape"], spline: Spline) -> tuple[_Bin, Float[Arra
     def pick(mask: Bool[Array, "bin *shape"], values: Float[Array, "bin *shape"]) -> Array:
         return jnp.sum(jnp.where(mask, values, 0.0), axis=0)
 
+    # The barriers keep XLA from computing the masks and the bins again inside every one of their
+    # users, which costs time and many seconds of compilation.
+    left, chosen = jax.lax.optimization_barrier((left, chosen))
     here = _Bin(
         start=pick(left, spline.widths),
         start_image=pick(left, spline.heights),
@@ -137,4 +141,4 @@ def _select(x: Float[Array, "*shape"], spline: Spline) -> tuple[_Bin, Float[Arra
         slope=positive(pick(chosen, spline.raw_slopes[:-1])),
         next_slope=positive(pick(chosen, spline.raw_slopes[1:])),
     )
-    return here, edges[-1]
+    return jax.lax.optimization_barrier(here), edges[-1]
