@@ -108,9 +108,9 @@ def mobility(charges: np.ndarray, beta: float, volume: int) -> Mobility:
     found: GammaResult = gamma_method(charges)
     steps = np.diff(charges, axis=1)
     n_events = int(np.sum(steps != 0))
-    size = np.sum(steps**2) / max(n_events, 1) if n_events else 1.0
+    size = float(np.sum(steps**2)) / n_events if n_events else 1.0
     upper = distributions.chi2.ppf(0.95, 2 * (n_events + 1)) / 2 * size / steps.size
-    one_minus_rho = min(upper / (2 * exact.u1_charge_squared(beta, volume)), 1.0)
+    one_minus_rho = min(float(upper) / (2 * exact.u1_charge_squared(beta, volume)), 1.0)
     return Mobility(found.tau_int, found.tau_int_error, 0.5 * (2 - one_minus_rho) / one_minus_rho)
 
 

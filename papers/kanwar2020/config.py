@@ -36,7 +36,7 @@ class Local:
     learning_rate: float = 4e-3
     n_chains: int = 32
     flow_hmc_steps: int = 0
-    latent_leapfrog_steps: int = 10
+    latent_leapfrog_steps: int = 40
     latent_length: float = 0.5
 
 
@@ -72,33 +72,78 @@ class Config:
 PRESETS = {
     "smoke": Config(
         main=Ensemble(
-            4, 2.0, level_steps=150, n_chains=64, hmc_steps=300, independence_steps=200, mixture_steps=150,
+            length=4,
+            beta=2.0,
+            level_steps=150,
+            n_chains=64,
+            hmc_steps=300,
+            independence_steps=150,
+            mixture_steps=150,
             flow_hmc_steps=100,
         ),
-        check=Ensemble(4, 1.0, level_steps=0),
+        check=Ensemble(length=4, beta=1.0, level_steps=0),
         local=Local(block_steps=0),
         n_samples=2048,
     ),
     "demo": Config(
-        main=Ensemble(16, 7.0, level_steps=700, hmc_steps=4000, flow_hmc_steps=60, instanton_steps=1000),
-        check=Ensemble(8, 2.0, level_steps=400, hmc_steps=2000, flow_hmc_steps=150, mixture_steps=0),
+        main=Ensemble(
+            length=16,
+            beta=7.0,
+            level_steps=600,
+            hmc_steps=3000,
+            independence_steps=400,
+            mixture_steps=400,
+            flow_hmc_steps=60,
+            instanton_steps=1000,
+        ),
+        check=Ensemble(
+            length=8,
+            beta=2.0,
+            level_steps=400,
+            hmc_steps=2000,
+            independence_steps=400,
+            mixture_steps=0,
+            flow_hmc_steps=150,
+        ),
+        local=Local(block_steps=600, batch=256),
     ),
     "full": Config(
         main=Ensemble(
-            16, 7.0, level_steps=2000, n_chains=64, hmc_steps=100_000, independence_steps=2000,
-            mixture_steps=2000, flow_hmc_steps=400, heatbath_steps=4000, instanton_steps=10_000,
+            length=16,
+            beta=7.0,
+            level_steps=1500,
+            n_chains=64,
+            hmc_steps=10_000,
+            independence_steps=1500,
+            mixture_steps=1000,
+            flow_hmc_steps=150,
+            heatbath_steps=4000,
+            instanton_steps=4000,
         ),
         check=Ensemble(
-            8, 2.0, level_steps=2000, n_chains=64, hmc_steps=20_000, independence_steps=2000,
-            mixture_steps=2000, flow_hmc_steps=1000, heatbath_steps=4000, instanton_steps=4000,
+            length=8,
+            beta=2.0,
+            level_steps=1000,
+            n_chains=64,
+            hmc_steps=10_000,
+            independence_steps=1500,
+            mixture_steps=1000,
+            flow_hmc_steps=500,
+            heatbath_steps=4000,
+            instanton_steps=4000,
         ),
-        local=Local(stripe_steps=9000, block_steps=3000, n_chains=64, flow_hmc_steps=400),
-        scan_betas=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0),
+        local=Local(stripe_steps=6500, block_steps=2000, flow_hmc_steps=150),
+        scan_betas=(1.0, 3.0, 4.0, 5.0, 6.0, 7.0),
         scan=Ensemble(
-            16, 1.0, level_steps=700, hmc_steps=10_000, independence_steps=500, mixture_steps=0,
+            length=16,
+            beta=1.0,
+            level_steps=500,
+            hmc_steps=5000,
+            independence_steps=500,
+            mixture_steps=0,
             flow_hmc_steps=0,
         ),
-        n_samples=32_768,
+        n_samples=16_384,
         judge_cost=True,
     ),
-}  # fmt: skip
+}

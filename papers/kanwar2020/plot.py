@@ -36,16 +36,14 @@ def plot(data: Data, directory: Path) -> list[Path]:
     Returns:
         The files.
     """
-    fig, axes = plotting.figure("page", rows=2, columns=3, height_inch=4.4)
-    panels = axes.ravel()
-    _history(panels[0], data)
-    _distribution(panels[1], data)
-    _observables(panels[2], data)
-    _mobility(panels[3], data)
-    _learning(panels[4], data)
-    _quality(panels[5], data)
-    for label, panel in zip("abcdef", panels, strict=True):
-        panel.set_title(f"({label})", loc="left")
+    from matplotlib import rc_context
+
+    with rc_context(plotting.style()):
+        fig, axes = plotting.figure("page", rows=2, columns=3, height_inch=4.4)
+        draw = (_history, _distribution, _observables, _mobility, _learning, _quality)
+        for label, panel, draw_panel in zip("abcdef", axes.ravel(), draw, strict=True):
+            draw_panel(panel, data)
+            panel.set_title(f"({label})", loc="left")
     return plotting.save(fig, directory / "kanwar2020", {"Title": "arXiv:2003.06413, 2D U(1)"})
 
 

@@ -60,6 +60,8 @@ def _point(place: Place, point: Ensemble, bar: float, config: Config) -> list[Cl
             made += claims.of_sampler(place, name, result)
         _keep_series(place, name, result)
     if "flow_hmc" in results:
+        if config.judge_cost:
+            place.keep("flow_hmc", force=stages.latent_forces(place, flow))
         made += _latent_claims(place, "multiscale", results["flow_hmc"], results["hmc"])
     if config.judge_cost:
         made += _cost_claims(place, results, fitted)
@@ -182,13 +184,19 @@ def _local_latent(place: Place, kind: str, flow: AbstractFlow, config: Config) -
     n_steps = local.latent_leapfrog_steps
     latent = flow_hmc(flow, place.action, step_size=local.latent_length / n_steps, n_steps=n_steps)
     plain = stages.plain_hmc(place, config.check)
+
     results = {
         "flow_hmc": stages.run_chains(
             place, f"flow_hmc-{kind}", latent, local.flow_hmc_steps, starts
         ),
         "hmc": stages.run_chains(place, f"hmc-{kind}", plain, config.check.hmc_steps, starts),
     }
-    made = claims.of_sampler(place, f"flow_hmc on {kind}", results["flow_hmc"])
+    place.keep(f"flow_hmc-{kind}", force=stages.latent_forces(place, flow))
+    for name, result in results.items():
+        _keep_series(place, f"{name}-{kind}", result)
+    made = []
+    if _moves(place, results["flow_hmc"]):
+        made = claims.of_sampler(place, f"flow_hmc on {kind}", results["flow_hmc"])
     return made + _latent_claims(place, kind, results["flow_hmc"], results["hmc"])
 
 

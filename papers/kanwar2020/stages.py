@@ -1,8 +1,11 @@
-"""The stages of a run: train a flow, measure it, run a sampler. Each resumes from its checkpoint."""
+"""Stages of a run: train a flow, run a sampler. Each resumes from its checkpoint."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -25,7 +28,7 @@ from diffhep_lattice.samplers.independence import independence_metropolis
 from diffhep_lattice.samplers.instanton import instanton_hit
 from diffhep_lattice.samplers.latent_hmc import flow_hmc
 from diffhep_lattice.training import ReverseKL, train
-from papers.kanwar2020.config import Config, Ensemble, Local
+from papers.kanwar2020.config import Ensemble, Local
 
 EQUILIBRATION = 50
 """Independence-Metropolis steps that are not measured; nearly every one is accepted."""
@@ -70,7 +73,7 @@ class Place:
 def place_of(point: Ensemble | Local, name: str, directory: RunDir, *, key: Key) -> Place:
     """A point of the theory, ready for its stages."""
     lattice = Lattice((point.length, point.length))
-    place = Place(name, WilsonAction(point.beta), lattice, directory, key)
+    place = Place(name, WilsonAction(beta=jnp.asarray(point.beta)), lattice, directory, key)
     table = exact.u1_charge_distribution(point.beta, lattice.volume)
     place.keep("exact", length=point.length, beta=point.beta, charge=table.charge)
     place.keep("exact", P=table.probability)
@@ -169,7 +172,7 @@ def run_chains(
         rate = np.mean(record.info["acceptance_probability"])
         place.directory.log(name, step, acceptance=float(rate))
 
-    result = sample(
+    return sample(
         algorithm,
         starts,
         n_steps,
@@ -180,7 +183,6 @@ def run_chains(
         checkpoint=place.directory.checkpoint(name),
         on_chunk=log,
     )
-    return result
 
 
 def equilibrium(
@@ -200,3 +202,18 @@ def equilibrium(
         info={name: x[:, EQUILIBRATION:] for name, x in result.info.items()},
     )
     return measured, result.state.position
+
+
+def latent_forces(place: Place, flow: AbstractFlow, n_samples: int = 512) -> np.ndarray:
+    r"""Euclidean norms of the force of latent-space HMC, $|\nabla_z(S(f(z)) - \log|\det f'|)|$.
+
+    Where the largest is far above the median, the latent density has tails too steep for HMC.
+    """
+    latents = flow.sample_latents(place.key_of("forces"), n_samples)
+    latent = flow_hmc(flow, place.action)
+
+    def norm(z: Any) -> jax.Array:
+        force = jax.grad(lambda at: latent.potential(at)[0])(z)
+        return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(force)))
+
+    return np.asarray(eqx.filter_jit(jax.vmap(norm, in_axes=-1))(latents))
