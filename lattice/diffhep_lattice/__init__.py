@@ -1,1 +1,31 @@
 """Sampling lattice field theory with symmetry-equivariant flows and HMC."""
+
+from diffhep_lattice import exact as exact
+from diffhep_lattice.actions import WilsonAction as WilsonAction
+from diffhep_lattice.flows import block_flow as block_flow
+from diffhep_lattice.flows import multiscale_flow as multiscale_flow
+from diffhep_lattice.flows import stripe_flow as stripe_flow
+from diffhep_lattice.geometry import Lattice as Lattice
+from diffhep_lattice.groups import U1 as U1
+from diffhep_lattice.level_training import train_levels as train_levels
+from diffhep_lattice.observables import charge_density as charge_density
+from diffhep_lattice.observables import gauge_transform as gauge_transform
+from diffhep_lattice.observables import plaquette as plaquette
+from diffhep_lattice.observables import plaquette_angles as plaquette_angles
+from diffhep_lattice.observables import susceptibility as susceptibility
+from diffhep_lattice.observables import topological_charge as topological_charge
+from diffhep_lattice.observables import wilson_loop as wilson_loop
+from diffhep_lattice.samplers import adapt_step_size as adapt_step_size
+from diffhep_lattice.samplers import alternate as alternate
+from diffhep_lattice.samplers import flow_hmc as flow_hmc
+from diffhep_lattice.samplers import heatbath as heatbath
+from diffhep_lattice.samplers import hmc as hmc
+from diffhep_lattice.samplers import independence_metropolis as independence_metropolis
+from diffhep_lattice.samplers import instanton_hit as instanton_hit
+from diffhep_lattice.samplers import leapfrog as leapfrog
+from diffhep_lattice.samplers import omelyan2 as omelyan2
+from diffhep_lattice.samplers import omelyan4 as omelyan4
+from diffhep_lattice.training import ForwardKL as ForwardKL
+from diffhep_lattice.training import ReverseKL as ReverseKL
+from diffhep_lattice.training import evaluate as evaluate
+from diffhep_lattice.training import train as train

@@ -26,6 +26,7 @@ from diffhep.core.rng import key_for
 from diffhep.core.typing import Key
 from diffhep_lattice.flows import rational_quadratic
 from diffhep_lattice.flows.base import AbstractFlow
+from diffhep_lattice.flows.networks import ConvolutionalNet
 from diffhep_lattice.flows.rational_quadratic import Spline, positive
 from diffhep_lattice.geometry import Lattice, neighbour
 from diffhep_lattice.groups import wrap
@@ -51,7 +52,7 @@ class LoopSplit(eqx.Module):
         n_bins: Bins of h on the positive half line.
     """
 
-    network: eqx.nn.MLP
+    network: ConvolutionalNet
     n_bins: int = eqx.field(static=True)
 
     def __init__(self, n_bins: int, width: int, *, key: Key) -> None:
@@ -62,22 +63,15 @@ class LoopSplit(eqx.Module):
             width: Neurons of the network's two hidden layers.
             key: Random key.
         """
-        network = eqx.nn.MLP(_N_HARMONICS, 3 * n_bins + 1, width, 2, jax.nn.silu, key=key)
-        last = network.layers[-1]
-        small = (1e-2 * last.weight, jnp.zeros_like(last.bias))
-        self.network = eqx.tree_at(
-            lambda net: (net.layers[-1].weight, net.layers[-1].bias), network, small
+        self.network = ConvolutionalNet(
+            _N_HARMONICS, (width, width), 3 * n_bins + 1, width=1, key=key
         )
         self.n_bins = n_bins
 
     def spline(self, parent: Float[Array, "*shape"]) -> Spline:
         """The spline of h for every parent loop, angles in [-pi, pi)."""
         harmonics = jnp.stack([jnp.cos(0.5 * k * parent) for k in range(1, _N_HARMONICS + 1)])
-        raw = harmonics
-        layers = self.network.layers
-        for layer in layers[:-1]:
-            raw = jax.nn.silu(_affine(layer, raw))
-        raw = _affine(layers[-1], raw)
+        raw = self.network(harmonics)
         n = self.n_bins
         free = 1.0 - n * _LEAST_WIDTH
         widths = _LAST_KNOT * (_LEAST_WIDTH + free * jax.nn.softmax(raw[:n], axis=0))
@@ -101,12 +95,6 @@ class LoopSplit(eqx.Module):
         h = math.sqrt(2.0) * jax.lax.erf_inv(jnp.minimum(jnp.abs(y) / math.pi, inside))
         z, log_slope = rational_quadratic.inverse_and_log_slope(h, self.spline(parent))
         return jnp.copysign(z, y), log_slope - 0.5 * (_LOG_TWO_PI - h * h)
-
-
-def _affine(layer: eqx.nn.Linear, x: Float[Array, "n *shape"]) -> Float[Array, "m *shape"]:
-    bias = jnp.asarray(layer.bias)
-    product = jnp.tensordot(jnp.asarray(layer.weight), x, axes=1)
-    return product + bias.reshape(-1, *([1] * (x.ndim - 1)))
 
 
 class LoopLatent(NamedTuple):

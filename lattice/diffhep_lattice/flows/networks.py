@@ -13,6 +13,9 @@ from diffhep.core.typing import Key
 class CircularConvolution(eqx.Module):
     """A convolution with periodic boundaries on a two-dimensional lattice.
 
+    The site axes follow the channel axis, any batch axes follow them; with a width of one site the
+    map is the same everywhere and any axes will do.
+
     Written as one matrix product over shifted copies: with few channels and the batch as the last
     axis that is what a CPU does fastest.
 
@@ -33,7 +36,7 @@ class CircularConvolution(eqx.Module):
         self.bias = jnp.zeros(n_out)
         self.width = width
 
-    def __call__(self, x: Float[Array, "channel A B *batch"]) -> Float[Array, "out A B *batch"]:
+    def __call__(self, x: Float[Array, "channel ..."]) -> Float[Array, "out ..."]:
         """The convolution at every site."""
         reach = self.width // 2
         shifts = range(-reach, reach + 1)
@@ -79,7 +82,7 @@ class ConvolutionalNet(eqx.Module):
             for i in range(last + 1)
         )
 
-    def __call__(self, x: Float[Array, "channel A B *batch"]) -> Float[Array, "out A B *batch"]:
+    def __call__(self, x: Float[Array, "channel ..."]) -> Float[Array, "out ..."]:
         """Values of the output channels at every site."""
         for layer in self.layers[:-1]:
             x = jax.nn.silu(layer(x))
