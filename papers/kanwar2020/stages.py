@@ -18,7 +18,6 @@ from diffhep_lattice import exact
 from diffhep_lattice.actions.wilson import WilsonAction
 from diffhep_lattice.flows import AbstractFlow, block_flow, multiscale_flow, stripe_flow
 from diffhep_lattice.geometry import Lattice
-from diffhep_lattice.groups import U1
 from diffhep_lattice.level_training import train_levels
 from diffhep_lattice.observables import plaquette, topological_charge, wilson_loop
 from diffhep_lattice.samplers.alternate import alternate
@@ -31,7 +30,7 @@ from diffhep_lattice.training import ReverseKL, train
 from papers.kanwar2020.config import Ensemble, Local
 
 EQUILIBRATION = 50
-"""Independence-Metropolis steps that are not measured; nearly every one is accepted."""
+"""Independence-Metropolis steps that are not measured; the flow's samples are near already."""
 
 OBSERVABLES = {
     "plaquette": plaquette,
@@ -190,13 +189,14 @@ def equilibrium(
 ) -> tuple[SampleResult, Float[Array, "chain mu L T"]]:
     """Independence-Metropolis chains, frozen by nothing, and the fields in equilibrium they end at.
 
-    They start from Haar fields, whose weight is so small that they leave them at once; the first
-    `EQUILIBRATION` steps are not measured.
+    They start from the flow's own samples. A hot or cold start would stick: far from equilibrium
+    the flow's density falls faster than the target's, and the weight is astronomically large. The
+    first `EQUILIBRATION` steps are not measured.
     """
-    shape = (n_chains, 2, *place.lattice.shape)
-    haar = U1().haar(shape, key=place.key_of("haar"))
+    draw = eqx.filter_jit(flow.sample_and_log_prob)
+    drawn, _ = draw(place.key_of(f"starts{of}"), n_chains)
     proposals = independence_metropolis(flow, place.action)
-    result = run_chains(place, f"independence{of}", proposals, n_steps + EQUILIBRATION, haar)
+    result = run_chains(place, f"independence{of}", proposals, n_steps + EQUILIBRATION, drawn)
     measured = result._replace(
         observables={name: x[:, EQUILIBRATION:] for name, x in result.observables.items()},
         info={name: x[:, EQUILIBRATION:] for name, x in result.info.items()},
