@@ -76,15 +76,17 @@ class _ChainsState(NamedTuple):
     chains: PyTree
 
 
-def _scalar_fields(info: Any) -> dict[str, Array]:
-    """The fields of an Info of one chain that are scalars."""
+def _scalar_fields(info: Any, prefix: str = "") -> dict[str, Array]:
+    """The scalars in an Info of one chain; those of a part are called "parts/name/field"."""
     names = getattr(info, "_fields", None) or tuple(getattr(info, "__dataclass_fields__", ()))
-    fields = {name: getattr(info, name) for name in names}
-    return {
-        name: jnp.asarray(v)
-        for name, v in fields.items()
-        if eqx.is_array_like(v) and jnp.ndim(v) == 0
-    }
+    fields = info if isinstance(info, dict) else {name: getattr(info, name) for name in names}
+    found: dict[str, Array] = {}
+    for name, value in fields.items():
+        if not eqx.is_array_like(value):
+            found |= _scalar_fields(value, f"{prefix}{name}/")
+        elif jnp.ndim(value) == 0:
+            found[f"{prefix}{name}"] = jnp.asarray(value)
+    return found
 
 
 class _SampleStep(eqx.Module):

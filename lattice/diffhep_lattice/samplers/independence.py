@@ -56,7 +56,9 @@ def independence_metropolis(flow: AbstractFlow, action: AbstractAction) -> Indep
     """Independence Metropolis for an action, with a flow's samples as proposals.
 
     Exact whatever the flow, as long as its density vanishes nowhere; its rejections come in runs
-    where the flow gives too little weight.
+    where the flow gives too little weight. Start it from the flow's own samples: far from
+    equilibrium (a random or a cold start) the flow's density can be smaller than the target's by
+    hundreds of orders of magnitude, and such a start is never left.
 
     Args:
         flow: The flow to propose from.
