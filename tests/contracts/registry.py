@@ -4,6 +4,7 @@ A case builds its implementation from one tunable number, so that the law "three
 compilation" can be checked, and names a few values that are good.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from diffhep_lattice.actions.wilson import WilsonAction
+from diffhep_lattice.flows.coupling import block_flow, stripe_flow
+from diffhep_lattice.flows.kernels import CircularSpline, NonCompactProjection
+from diffhep_lattice.flows.multiscale import multiscale_flow
 from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.groups import U1
 from diffhep_lattice.samplers.alternate import alternate
@@ -21,6 +25,7 @@ from diffhep_lattice.samplers.instanton import instanton_hit
 from diffhep_lattice.samplers.integrators import leapfrog, omelyan2, omelyan4
 from diffhep_lattice.samplers.latent_hmc import flow_hmc
 from tests.systems.circle_flow import CircleFlow
+from tests.systems.perturbed import perturb
 from tests.systems.plaquette_flow import PlaquetteFlow
 
 SHAPE = (4, 6)
@@ -50,12 +55,17 @@ class SamplerCase(NamedTuple):
 
 
 class FlowCase(NamedTuple):
-    """A flow and how exact it claims to be."""
+    """A flow, how exact it claims to be, and its symmetries.
+
+    `translation` is a shift of the lattice under which a gauge-invariant density stays the same.
+    """
 
     build: Callable[[Any], Any]
     values: tuple[float, ...]
     round_trip: float = 1e-9
     log_det: float = 1e-8
+    translation: tuple[int, int] | None = None
+    keeps_float32: bool = True
 
 
 GROUPS = {"u1": GroupCase(U1())}
@@ -64,7 +74,48 @@ ACTIONS = {"wilson_u1": ActionCase(WilsonAction, (0.5, 2.0, 7.0))}
 
 INTEGRATORS = {"leapfrog": leapfrog(), "omelyan2": omelyan2(), "omelyan4": omelyan4()}
 
-FLOWS = {"circle": FlowCase(lambda a: CircleFlow(Lattice(SHAPE), a), (0.1, 0.3, 0.5))}
+FLOW_SHAPE = (4, 8)
+"""The same for flows whose masks need lengths divisible by 4."""
+
+
+def _noisy(build: Callable[..., Any], **settings: Any) -> Callable[[Any], Any]:
+    """A small flow as a function of the noise on its parameters, which starts at nothing."""
+
+    @functools.cache
+    def noisy(scale: float) -> Any:
+        key = jax.random.key(0)
+        return perturb(build(Lattice(FLOW_SHAPE), key=key, **settings), scale, key=key)
+
+    return noisy
+
+
+_SPLINE = CircularSpline(2)
+_SCALES = (0.05, 0.1, 0.2)
+
+FLOWS = {
+    "circle": FlowCase(
+        lambda a: CircleFlow(Lattice(SHAPE), a), (0.1, 0.3, 0.5), keeps_float32=False
+    ),
+    "stripes": FlowCase(
+        _noisy(stripe_flow, n_layers=8, kernel=_SPLINE, hidden=(2,)), _SCALES, translation=(0, 4)
+    ),
+    "stripes_projection": FlowCase(
+        _noisy(stripe_flow, n_layers=8, kernel=NonCompactProjection(2), hidden=(2,)),
+        _SCALES,
+        translation=(0, 4),
+    ),
+    "blocks": FlowCase(
+        _noisy(block_flow, largest=2, n_polish=0, kernel=_SPLINE, hidden=(2,)),
+        _SCALES,
+        translation=(0, 4),
+    ),
+    "blocks_polished": FlowCase(
+        _noisy(block_flow, largest=1, n_polish=8, kernel=_SPLINE, hidden=(2,)),
+        _SCALES,
+        translation=(0, 4),
+    ),
+    "multiscale": FlowCase(_noisy(multiscale_flow, n_bins=2, width=2), _SCALES, translation=(2, 4)),
+}
 
 _ACTION = WilsonAction(2.0)
 _STEPS = (0.05, 0.1, 0.2)
