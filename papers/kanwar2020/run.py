@@ -180,7 +180,7 @@ def _local(place: Place, config: Config) -> list[Claim]:
 def _local_latent(place: Place, kind: str, flow: AbstractFlow, config: Config) -> list[Claim]:
     """HMC in the latent space of local couplings, beside plain HMC at the same point."""
     local = config.local
-    _, starts = stages.equilibrium(place, flow, local.n_chains, 200, kind)
+    _, starts = stages.equilibrium(place, flow, local.n_chains, 200, f"-{kind}")
     n_steps = local.latent_leapfrog_steps
     latent = flow_hmc(flow, place.action, step_size=local.latent_length / n_steps, n_steps=n_steps)
     plain = stages.plain_hmc(place, config.check)
