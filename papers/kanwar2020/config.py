@@ -10,9 +10,10 @@ class Ensemble:
     length: int
     beta: float
     level_steps: int = 1000
-    # The trajectories are one unit of molecular-dynamics time.
+    # Trajectories of plain HMC are one unit of molecular-dynamics time.
     hmc_leapfrog_steps: int = 10
     latent_leapfrog_steps: int = 6
+    latent_length: float = 1.0
     n_chains: int = 32
     hmc_steps: int = 2000
     independence_steps: int = 500
@@ -89,7 +90,7 @@ PRESETS = {
         main=Ensemble(
             length=16,
             beta=7.0,
-            latent_leapfrog_steps=10,
+            latent_length=0.5,
             level_steps=500,
             hmc_steps=2000,
             independence_steps=400,
@@ -105,7 +106,7 @@ PRESETS = {
         main=Ensemble(
             length=16,
             beta=7.0,
-            latent_leapfrog_steps=10,
+            latent_length=0.5,
             level_steps=1000,
             n_chains=64,
             hmc_steps=10_000,

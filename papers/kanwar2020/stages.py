@@ -137,7 +137,7 @@ def samplers_of(
     latent = flow_hmc(
         flow,
         action,
-        step_size=1.0 / point.latent_leapfrog_steps,
+        step_size=point.latent_length / point.latent_leapfrog_steps,
         n_steps=point.latent_leapfrog_steps,
     )
     proposals = independence_metropolis(flow, action)
