@@ -94,7 +94,8 @@ class CircularSpline(AbstractKernel):
             free = 1.0 - n * self.smallest
             return np.pi * (self.smallest + free * jax.nn.softmax(logits, axis=0))
 
-        return Spline(fractions(raw[:n]), fractions(raw[n : 2 * n]), raw[2 * n :])
+        widths, heights, slopes = jax.lax.optimization_barrier(jnp.split(raw, (n, 2 * n)))
+        return Spline(fractions(widths), fractions(heights), slopes)
 
 
 class NonCompactProjection(AbstractKernel):

@@ -10,6 +10,7 @@ stripes of the published flow; larger blocks move the loops that small ones are 
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -75,7 +76,7 @@ class Stripes(eqx.Module):
     def loops(self, plaquettes: Float[Array, "L T *batch"]) -> Loops:
         """The loops around the blocks, from the plaquette angles."""
         across, along = self._axes()
-        values = jnp.roll(plaquettes, -self.offset, (across, along))
+        values = _roll(plaquettes, -self.offset, (across, along))
         if across == 1:
             values = jnp.swapaxes(values, 0, 1)
         n_across, n_along, *batch = values.shape
@@ -111,4 +112,15 @@ class Stripes(eqx.Module):
         values = jnp.pad(cells, padding).reshape(n_a * rows, n_b * columns, *batch)
         if across == 1:
             values = jnp.swapaxes(values, 0, 1)
-        return jnp.roll(values, self.offset, (across, along))
+        return _roll(values, self.offset, (across, along))
+
+
+def _roll(
+    values: Float[Array, "L T *batch"], shift: Int[Array, "2"], axes: tuple[int, int]
+) -> Float[Array, "L T *batch"]:
+    """`jnp.roll` by traced shifts, apart from what goes before and after, forwards and backwards.
+
+    Without the barriers XLA computes everything before the shift again for every part of it.
+    """
+    rolled = jnp.roll(jax.lax.optimization_barrier(values), shift, axes)
+    return jax.lax.optimization_barrier(rolled)
