@@ -56,7 +56,8 @@ def _point(place: Place, point: Ensemble, bar: float, config: Config) -> list[Cl
     made = claims.of_flow(place, "multiscale", report, bar)
     results = _chains(place, point, flow)
     for name, result in results.items():
-        if _moves(place, result):
+        # A frozen chain's means hold only for the sectors that it started in.
+        if name != "hmc" or _moves(place, result):
             made += claims.of_sampler(place, name, result)
         _keep_series(place, name, result)
     if "flow_hmc" in results:
