@@ -88,12 +88,3 @@ def test_rematerialising_changes_no_gradient(maps, U):
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-13), kept, recomputed)
     assert float(jnp.min(jnp.abs(kept.a))) > 0.0
-
-
-def test_rematerialising_is_in_the_program(maps, U):
-    def program(rematerialise):
-        one = Repeat(stack(maps), rematerialise)
-        return str(jax.make_jaxpr(lambda U: one.forward_and_log_det(U))(U))
-
-    assert "remat" in program(True)
-    assert "remat" not in program(False)
