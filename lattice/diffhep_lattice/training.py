@@ -58,6 +58,7 @@ class ReverseKL(eqx.Module):
         known = ("path", "reparameterised")
         require(self.gradient in known, "gradient", f"be one of {known}", self.gradient)
         require(self.anneal_steps >= 0, "anneal_steps", "not be negative", self.anneal_steps)
+        require(0 <= self.anneal_from <= 1, "anneal_from", "lie in [0, 1]", self.anneal_from)
 
     def __call__(
         self, flow: AbstractFlow, key: Key, step: Array
@@ -91,11 +92,14 @@ class ForwardKL(eqx.Module):
 
     def __check_init__(self) -> None:
         require(self.batch >= 1, "batch", "be at least 1", self.batch)
+        n = self.configurations.shape[0]
+        require_shape(n >= 1, "configurations", "hold at least one field", f"{n} of them")
 
     def __call__(self, flow: AbstractFlow, key: Key, step: Array) -> Scalar:
-        """The loss of a batch drawn with replacement."""
+        """The loss of a batch drawn with replacement, in the dtype of the flow."""
         chosen = jax.random.randint(key, (self.batch,), 0, self.configurations.shape[0])
-        return -jnp.mean(flow.log_prob(self.configurations[chosen]))
+        fields = self.configurations[chosen].astype(flow.dtype)
+        return -jnp.mean(flow.log_prob(fields))
 
 
 def train(
@@ -205,11 +209,11 @@ def evaluate(
         The report.
 
     Raises:
-        ConfigError: `n` is not positive, or `jax_enable_x64` is off.
+        ConfigError: `n` is below 16, or `jax_enable_x64` is off.
         ShapeError: `configurations` do not have the flow's shape.
     """
     require_x64("log-weights")
-    require(n >= 1, "n", "be at least 1", n)
+    require(n >= 16, "n", "be at least 16, for errors to mean anything", n)
     draw = eqx.filter_jit(_draw_log_weights)
     parts = []
     for start in range(0, n, chunk):

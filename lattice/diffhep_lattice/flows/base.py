@@ -48,6 +48,12 @@ class AbstractFlow(eqx.Module):
 
     lattice: eqx.AbstractVar[Lattice]
 
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The dtype of the parameters, in which fields are drawn; float without any."""
+        leaves = jax.tree.leaves(eqx.filter(self, eqx.is_inexact_array))
+        return leaves[0].dtype if leaves else jnp.zeros((), float).dtype
+
     @abc.abstractmethod
     def sample_latent(self, key: Key) -> PyTree:
         """Latent variables of one configuration."""

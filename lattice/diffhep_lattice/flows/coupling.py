@@ -180,11 +180,6 @@ class CouplingFlow(AbstractFlow):
         """The latent links of a field."""
         return self.bijection.inverse_and_log_det(U)
 
-    @property
-    def dtype(self) -> jnp.dtype:
-        """The dtype of the parameters, in which fields are drawn."""
-        return jax.tree.leaves(eqx.filter(self.bijection, eqx.is_inexact_array))[0].dtype
-
 
 def stripe_flow(
     lattice: Lattice,

@@ -1,8 +1,9 @@
 r"""Odd monotone maps of the circle to itself, the kernels of the coupling layers.
 
-A kernel maps an angle in $[-\pi,\pi)$, fixes 0 and $\pi$, and commutes with $y\to-y$: charge
-conjugation, the symmetry of the gauge action, is built in. Its parameters come from a network, raw
-and unconstrained, in the form (n_raw, *shape); all zero they make the identity.
+A kernel maps an angle in $[-\pi,\pi)$, fixes 0 and $\pi$, and commutes with $y\to-y$, the charge
+conjugation of the gauge action. (A coupling's shift and context need not commute with it.) The
+circular spline has a continuous slope; log-densities have kinks at its knots. Parameters come from
+a network, raw and unconstrained, in the form (n_raw, *shape); all zero they make the identity.
 """
 
 import abc

@@ -122,11 +122,6 @@ class MultiscaleFlow(AbstractFlow):
     lattice: Lattice
     splits: tuple[LoopSplit, ...]
 
-    @property
-    def dtype(self) -> jnp.dtype:
-        """The dtype of the parameters, in which fields are drawn."""
-        return jax.tree.leaves(eqx.filter(self.splits, eqx.is_inexact_array))[0].dtype
-
     def sample_latent(self, key: Key) -> LoopLatent:
         """Normal loops, Haar holonomies and Haar gauge."""
         n = self.lattice.volume - 1
