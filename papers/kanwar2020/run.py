@@ -19,6 +19,9 @@ from papers.kanwar2020.stages import Place
 
 __all__ = ["PRESETS", "Config", "run"]
 
+LOCAL_UPDATES = ("hmc", "heatbath")
+"""Samplers that cannot change the charge but through a barrier."""
+
 
 def run(config: Config, directory: RunDir, *, key: Key) -> list[Claim]:
     """Train the flows, run every sampler, save the series, and hold all of it against theory.
@@ -56,8 +59,8 @@ def _point(place: Place, point: Ensemble, bar: float, config: Config) -> list[Cl
     made = claims.of_flow(place, "multiscale", report, bar)
     results = _chains(place, point, flow)
     for name, result in results.items():
-        # A frozen chain's means hold only for the sectors that it started in.
-        if name != "hmc" or _moves(place, result):
+        # A chain of local updates may be frozen: its means hold for the sectors it started in.
+        if name not in LOCAL_UPDATES or _moves(place, result):
             made += claims.of_sampler(place, name, result)
         _keep_series(place, name, result)
     if "flow_hmc" in results:
@@ -129,7 +132,7 @@ def _latent_claims(
 
 
 def _cost_claims(place: Place, results: dict[str, SampleResult], fitted: FitResult) -> list[Claim]:
-    """Seconds per independent charge, training included, against plain HMC's lower bound."""
+    """Seconds per independent charge, training included, against a frozen HMC's lower bound."""
     costs = {}
     for name, result in results.items():
         found = _mobility(place, result)
@@ -138,14 +141,15 @@ def _cost_claims(place: Place, results: dict[str, SampleResult], fitted: FitResu
         seconds = result.seconds + (0.0 if name == "hmc" else fitted.seconds)
         costs[name] = claims.seconds_per_charge(seconds, steps, tau)
         place.keep(name, seconds_per_charge=costs[name], seconds_per_step=result.seconds / steps)
+    trained = fitted.seconds + fitted.compile_seconds
+    made = [Claim(f"{place.name}: training seconds", trained, None, 300.0, "target", "<=")]
+    if _moves(place, results["hmc"]):
+        return made
     plain = costs.pop("hmc")
     with_flow = {name: costs[name] for name in ("independence", "hmc+flow", "flow_hmc")}
     best = min(with_flow.values()) / plain
-    trained = fitted.seconds + fitted.compile_seconds
-    return [
-        Claim(f"{place.name}: training seconds", trained, None, 300.0, "target", "<="),
-        Claim(f"{place.name}: best cost / plain HMC's bound", best, None, 1e-3, "target", "<="),
-    ]
+    name = f"{place.name}: best cost / plain HMC's bound"
+    return [*made, Claim(name, best, None, 1e-3, "target", "<=")]
 
 
 def _local(place: Place, config: Config) -> list[Claim]:
