@@ -106,11 +106,12 @@ def test_layout_of_what_is_recorded(key):
         "a": (8, 12, 2),
         "b_squared": (8, 12),
     }
-    # Fields that are arrays or text are left out.
+    # Scalars inside a field are named by their path; arrays and text are left out.
     assert {name: (rows.shape, rows.dtype.name) for name, rows in result.info.items()} == {
         "acceptance_probability": ((8, 60), "float64"),
         "accepted": ((8, 60), "bool"),
         "is_finite": ((8, 60), "bool"),
+        "proposal/b": ((8, 60), "float64"),
     }
     assert result.state.position["a"].shape == (8, 2)
     np.testing.assert_array_equal(result.observables["b"][:, -1], result.state.position["b"])
