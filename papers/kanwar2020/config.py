@@ -99,7 +99,7 @@ PRESETS = {
             instanton_steps=1000,
         ),
         check=Ensemble(length=8, beta=2.0, level_steps=0),
-        local=Local(block_steps=500, batch=256),
+        local=Local(block_steps=900, batch=256, learning_rate=1e-2),
         n_samples=4096,
     ),
     "full": Config(
