@@ -27,7 +27,7 @@ class Dataset:
         url: Where it is published.
         sha256: Hexadecimal digest of its bytes.
         licence: SPDX name of its licence.
-        file_name: Its name on disk; the last part of the url if empty.
+        file_name: Its name on disk, in a folder if it has one; the last part of the url if empty.
         citation: Key of its reference in `diffhep.core.citations`, or empty.
     """
 
@@ -43,7 +43,49 @@ class Dataset:
         return self.file_name or self.url.rsplit("/", 1)[-1]
 
 
-REGISTRY: Mapping[str, Dataset] = MappingProxyType({})
+def _milc_sample(name: str, commit: str, sha256: str) -> tuple[str, Dataset]:
+    """A gauge configuration of the MILC collaboration, with its name in the registry."""
+    source = f"https://raw.githubusercontent.com/milc-qcd/milc_qcd/{commit}/binary_samples/{name}"
+    key = f"milc_{name.removeprefix('lat.sample.').replace('.', '_')}"
+    return key, Dataset(source, sha256, "MIT", f"milc_samples/{name}")
+
+
+REGISTRY: Mapping[str, Dataset] = MappingProxyType(
+    dict(
+        [
+            _milc_sample(
+                "lat.sample.l4444",
+                "1a6358cefa0e69ef4c923ca129c8812bb9203551",
+                "9ce236c102967556d48eb8209b417b21912a7e6a842f6074363b813d13e557a7",
+            ),
+            _milc_sample(
+                "lat.sample.l4444.ildg",
+                "9d8ecde412a072ec3841110fdeecec2eb5a04064",
+                "dd1972d52d103542934d0ca49510659ae2601a676a0bb6799550d8311c81c9a0",
+            ),
+            _milc_sample(
+                "lat.sample.l4444.scidac",
+                "1a6358cefa0e69ef4c923ca129c8812bb9203551",
+                "b62812d092ca05f5a51ec81ecc1eae751c76f847fff98a41be835884ab7ac6b1",
+            ),
+            _milc_sample(
+                "lat.sample.l4448",
+                "1a6358cefa0e69ef4c923ca129c8812bb9203551",
+                "60ac8b6a072d7d1fd66669c43e8755c45153ccc40a57361b452eb121a9bda51a",
+            ),
+            _milc_sample(
+                "lat.sample.l4448.scidac",
+                "9d8ecde412a072ec3841110fdeecec2eb5a04064",
+                "900fef6b9ce5b89e3edee59dff1b088d591ca980d3789d4a4b53a7e3cda4fe44",
+            ),
+            _milc_sample(
+                "lat.sample.5p7",
+                "1a6358cefa0e69ef4c923ca129c8812bb9203551",
+                "0436475066b7f3ab4f93d7b9625c12b21ca701eb7a3b5f0a0daf7ab994a242ea",
+            ),
+        ]
+    )
+)
 """The data sets that ship with the library, by name; a paper may bring its own table."""
 
 

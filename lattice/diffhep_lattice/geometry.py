@@ -1,7 +1,8 @@
 """Periodic lattices: their size, their neighbours and their sublattices.
 
 Site axes come last in every field and in the order of the directions; a gauge field has its
-direction axis first. Neighbours are reached by rolling, so every boundary is periodic.
+direction axis first, then the colour axes of its matrices if it has any. Neighbours are reached by
+rolling, so every boundary is periodic.
 """
 
 import math
@@ -131,3 +132,54 @@ def neighbour(
         The shifted field.
     """
     return jnp.roll(field, -distance, axis=direction)
+
+
+def to_site_major(
+    U: Shaped[Array | np.ndarray, "..."],
+) -> Shaped[Array | np.ndarray, "*site mu color color"]:
+    r"""A field of matrix links as most other programs index it: the matrix at each site last.
+
+    $V_{x\mu ab} = U_{\mu ab x}$: the order of `U[x][y][z][t][mu][a][b]`. A NumPy array comes back
+    as a view without a copy.
+
+    Args:
+        U: Links, site axes last.
+
+    Returns:
+        The same links, site axes first.
+
+    Raises:
+        ShapeError: `U` is no field of square matrices with one site axis per direction.
+    """
+    require_shape(
+        U.ndim >= 4 and U.shape[0] == U.ndim - 3 and U.shape[1] == U.shape[2],
+        "U",
+        "have one square matrix per direction and site, shape (mu, color, color, *site)",
+        f"shape {U.shape}",
+    )
+    return U.transpose(*range(3, U.ndim), 0, 1, 2)
+
+
+def from_site_major(
+    V: Shaped[Array | np.ndarray, "..."],
+) -> Shaped[Array | np.ndarray, "mu color color *site"]:
+    """A field of matrix links in the order of this package; the inverse of `to_site_major`.
+
+    A NumPy array comes back as a view: `numpy.ascontiguousarray` makes it fast to compute with.
+
+    Args:
+        V: Links of shape (*site, mu, color, color).
+
+    Returns:
+        The same links, site axes last.
+
+    Raises:
+        ShapeError: `V` is no field of square matrices with one site axis per direction.
+    """
+    require_shape(
+        V.ndim >= 4 and V.shape[-3] == V.ndim - 3 and V.shape[-2] == V.shape[-1],
+        "V",
+        "have one square matrix per direction and site, shape (*site, mu, color, color)",
+        f"shape {V.shape}",
+    )
+    return V.transpose(V.ndim - 3, V.ndim - 2, V.ndim - 1, *range(V.ndim - 3))
