@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import os
 import re
 import shlex
 import sys
@@ -23,6 +24,8 @@ PAPERS = Path(__file__).parent
 CACHE = PAPERS.parent / ".cache" / "jax"
 # Small programs are compiled by the hundred; caching those above this many seconds pays.
 CACHE_FROM_S = 0.2
+# A smoke run compiles far longer than it computes: XLA's plainer emitters, not optimised.
+SMOKE_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
 
 PASSED, MISSED, BAD_INPUT, DEFECT, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -111,6 +114,9 @@ def list_papers(folder: Path) -> int:
 
 def run_paper(options: Run, folder: Path) -> int:
     """Run, print the table of claims and where the figures are."""
+    if options.preset == "smoke":
+        # Read when the first array is made.
+        os.environ["XLA_FLAGS"] = f"{SMOKE_FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip()
     paper = harness.find(folder, options.name)
     directory = run_folder(options)
     # Found out before the hours of a run, not after.

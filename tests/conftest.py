@@ -11,11 +11,13 @@ from jaxtyping import install_import_hook
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ["diffhep", "diffhep_lattice"]
-_DEVICES = "--xla_force_host_platform_device_count"
+# Tests compile far more than they compute: machine code that is not optimised halves their time.
+_FLAGS = {"--xla_force_host_platform_device_count": 4, "--xla_backend_optimization_level": 0}
 
 # XLA reads its flags when the first array is made, not when jax is imported.
-if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=4".strip()
+for _flag, _value in _FLAGS.items():
+    if _flag not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}={_value}".strip()
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 jax.config.update("jax_enable_x64", True)

@@ -37,7 +37,7 @@ class Local:
     learning_rate: float = 4e-3
     n_chains: int = 32
     flow_hmc_steps: int = 0
-    latent_leapfrog_steps: int = 40
+    latent_leapfrog_steps: int = 256
     latent_length: float = 0.5
 
 
@@ -75,7 +75,7 @@ PRESETS = {
         main=Ensemble(
             length=4,
             beta=2.0,
-            level_steps=150,
+            level_steps=100,
             n_chains=64,
             hmc_steps=300,
             independence_steps=150,
@@ -110,7 +110,7 @@ PRESETS = {
             level_steps=1000,
             n_chains=64,
             hmc_steps=10_000,
-            independence_steps=1500,
+            independence_steps=6000,
             mixture_steps=1000,
             flow_hmc_steps=100,
             heatbath_steps=4000,
@@ -128,7 +128,7 @@ PRESETS = {
             heatbath_steps=4000,
             instanton_steps=4000,
         ),
-        local=Local(stripe_steps=6000, block_steps=2000, flow_hmc_steps=150),
+        local=Local(stripe_steps=6000, block_steps=2000, flow_hmc_steps=80),
         scan_betas=(1.0, 3.0, 5.0, 6.0, 7.0),
         scan=Ensemble(
             length=16,

@@ -142,7 +142,9 @@ def _learning(panel: Any, data: Data) -> None:
         panel.plot(steps, smooth, label=f"{label}: ESS {ess:.2f}")
     if panel.lines:
         panel.set_yscale("log")
-        panel.legend()
+        low, high = panel.get_ylim()
+        panel.set_ylim(low, 10 * high)  # room for the legend above the curves
+        panel.legend(loc="upper right")
     panel.set_xlabel("training step, local couplings")
     panel.set_ylabel("KL divergence from exact / nat")
 
