@@ -229,6 +229,7 @@ def test_what_is_recorded_wrongly_can_be_read_on_request(tmp_path, key):
         ({"metadata": {"CHECKSUM": "0"}}, "does not set itself, but it is 'CHECKSUM'"),
         ({"metadata": {"lower": "0"}}, "upper-case names"),
         ({"metadata": {"ENSEMBLE_ID": "a\nb"}}, "one line of ASCII as ENSEMBLE_ID"),
+        ({"metadata": {"ENSEMBLE_ID": "a" * 70000}}, "fit 65536 bytes of header"),
     ],
 )
 def test_bad_options_are_refused(options, words, tmp_path, key):

@@ -144,7 +144,7 @@ def test_a_flipped_bit_elsewhere_is_detected_or_changes_a_text(name, tmp_path, k
                 number = getattr(metadata, fact)
                 assert number is None or abs(number - getattr(facts, fact)) < 2e-5
         flip(path, bit)
-    assert 50 < detected < N_FLIPS_ELSEWHERE
+    assert detected > N_FLIPS_ELSEWHERE / 5
 
 
 @pytest.mark.parametrize("name", [*WRITERS, "nersc-64-2-big-unnamed"])

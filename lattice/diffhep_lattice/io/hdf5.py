@@ -163,7 +163,8 @@ class EnsembleFile:
             reason = reason_of(error) if isinstance(error, OSError) else error
             raise DataError(f"Could not write {path}: {reason}.") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         return cls(path)
 
     @contextlib.contextmanager

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Array, Complex
 
 from diffhep.core.checks import require
-from diffhep.core.errors import DataError
 from diffhep_lattice.io.files import atomic_file, damaged
 from diffhep_lattice.io.links import as_links, require_su_n
 from diffhep_lattice.io.metadata import Checksum, Contents
@@ -264,8 +263,8 @@ def write_nersc(
         body = "".join(f"{key} = {value}\n" for key, value in lines.items())
         return f"BEGIN_HEADER\n{body}END_HEADER\n".encode("ascii")
 
-    if len(header(0)) > _LARGEST_HEADER:
-        raise DataError(f"Argument `metadata` must fit {_LARGEST_HEADER} bytes of header.")
+    size = len(header(0))
+    require(size <= _LARGEST_HEADER, "metadata", f"fit {_LARGEST_HEADER} bytes of header", size)
     checksum = _WordSum(layout.word)
     with atomic_file(path) as file:
         file.write(header(0))
