@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from diffhep.core.checks import require, require_shape
-from diffhep.core.errors import DataError
+from diffhep.core.errors import DataError, DiffhepError
 from diffhep_lattice.io.files import damaged, reason_of, sync_folder
 from diffhep_lattice.io.journal import (
     StagedFile,
@@ -163,7 +163,8 @@ class EnsembleFile:
             reason = reason_of(error) if isinstance(error, OSError) else error
             raise DataError(f"Could not write {path}: {reason}.") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         return cls(path)
 
     @contextlib.contextmanager
@@ -178,7 +179,7 @@ class EnsembleFile:
                 with h5py.File(StagedFile(descriptor, length, journal), "r") as file:
                     self._check_root(file)
                     yield file
-            except DataError:
+            except DiffhepError:
                 raise
             except _H5_ERRORS as error:
                 raise damaged(self.path, "be a readable HDF5 ensemble", f"{error}") from error
@@ -371,10 +372,8 @@ class EnsembleFile:
                 dataset.attrs["sha256"] = np.bytes_(digest)
                 dataset.attrs["attributes"] = text
                 file.attrs.modify("count", np.int64(index + 1))
-        except (DataError, ValueError) as error:
-            if isinstance(error, DataError) or "Argument" in str(error):
-                raise
-            raise damaged(self.path, "be a readable HDF5 ensemble", f"{error}") from error
+        except DiffhepError:
+            raise
         except _H5_ERRORS as error:
             raise damaged(self.path, "be a readable HDF5 ensemble", f"{error}") from error
         return index, True

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -211,12 +211,16 @@ def _layout(field: _Field, path: Path) -> SiteLayout:
 
 
 def _checksums(field: _Field, checksum: _SiteSum, path: Path) -> dict[str, Checksum]:
-    """The checksums, where they are recorded."""
+    """The checksums, where they are recorded or must be: QIO never leaves them out."""
+    names = ("suma", "sumb")
     if _CHECKSUM not in field.texts:
-        return {}
+        missing = {
+            name: Checksum(None, text) for name, text in zip(names, checksum.texts, strict=True)
+        }
+        return missing if _RECORD_XML in field.texts else {}
     values = _values(field.texts[_CHECKSUM], _CHECKSUM, path)
     found: dict[str, Checksum] = {}
-    for name, computed in zip(("suma", "sumb"), checksum.texts, strict=True):
+    for name, computed in zip(names, checksum.texts, strict=True):
         text = values.get(name, "")
         if not re.fullmatch("[0-9a-fA-F]{1,8}", text, re.ASCII):
             raise damaged(path, f"have a hexadecimal number as {name}", f"it is {text!r}")
@@ -254,7 +258,7 @@ def read_lime(file: BufferedReader, path: Path, index: int | None = None) -> Con
     layout = _layout(field, path)
     file.seek(field.data.start)
     checksum = _SiteSum(layout.site_bytes)
-    U = read_sites(file, path, layout, [checksum] if _CHECKSUM in field.texts else [])
+    U = read_sites(file, path, layout, [checksum.update])
     return Contents(
         U,
         _BINARY[field.data.name],
@@ -294,7 +298,7 @@ def write_ildg(
     path: Path | str,
     U: Complex[Array | np.ndarray, "..."],
     *,
-    precision: Literal[32, 64] = 64,
+    precision: int = 64,
     lfn: str | None = None,
     title: str = "gauge configuration",
     info: str = "",
@@ -306,7 +310,7 @@ def write_ildg(
     Args:
         path: The file; one that is there is replaced.
         U: Links of shape (4, N, N, x, y, z, t) in SU(N).
-        precision: Bits of a real number.
+        precision: Bits of a real number, 32 or 64.
         lfn: Logical file name on the grid; "lfn://diffhep/" and the file's name if not given.
         title: What the file holds.
         info: Any text about the configuration: action, couplings, trajectory.
@@ -360,7 +364,7 @@ def write_ildg(
             file.write(data)
             lime.end_record(len(data))
         lime.start_record("ildg-binary-data", layout.n_bytes, begin=False, end=False)
-        write_sites(file, links, layout, [checksum])
+        write_sites(file, links, layout, [checksum.update])
         lime.end_record(layout.n_bytes)
         a, b = checksum.texts
         sums = _element("scidacChecksum", version="1.0", suma=a, sumb=b)

@@ -51,9 +51,9 @@ class ConfigurationMetadata:
 
 
 class Checksum(NamedTuple):
-    """A checksum in hexadecimal as recorded and as computed from the links."""
+    """A checksum in hexadecimal as recorded, or None if it should be, and as computed."""
 
-    recorded: str
+    recorded: str | None
     computed: str
 
 

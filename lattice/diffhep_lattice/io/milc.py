@@ -75,7 +75,7 @@ def read_milc(file: BufferedReader, path: Path) -> Contents:
         raise damaged(path, f"hold {expected} bytes by its header", f"it has {length}")
     file.seek(header.size)
     sums = {"sum29": _RotatedWords(layout.word, 29), "sum31": _RotatedWords(layout.word, 31)}
-    U = read_sites(file, path, layout, list(sums.values()))
+    U = read_sites(file, path, layout, [checksum.update for checksum in sums.values()])
     checksums = {
         name: Checksum(f"{recorded:08x}", f"{computed.value:08x}")
         for (name, computed), recorded in zip(sums.items(), (sum29, sum31), strict=True)

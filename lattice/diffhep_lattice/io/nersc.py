@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Complex
 
 from diffhep.core.checks import require
-from diffhep.core.errors import DataError
 from diffhep_lattice.io.files import atomic_file, damaged
 from diffhep_lattice.io.links import as_links, require_su_n
 from diffhep_lattice.io.metadata import Checksum, Contents
@@ -167,7 +166,7 @@ def read_nersc(file: BufferedReader, path: Path) -> Contents:
         layout = next((each for each in layouts if sums[each] == recorded), layout)
     file.seek(end.end())
     checksum = _WordSum(layout.word)
-    U = read_sites(file, path, layout, [checksum])
+    U = read_sites(file, path, layout, [checksum.update])
     return Contents(
         U,
         "nersc",
@@ -204,9 +203,9 @@ def write_nersc(
     path: Path | str,
     U: Complex[Array | np.ndarray, "..."],
     *,
-    precision: Literal[32, 64] = 64,
+    precision: int = 64,
     rows: int | None = None,
-    byte_order: Literal["big", "little"] = "big",
+    byte_order: str = "big",
     metadata: Mapping[str, str | int | float] | None = None,
 ) -> None:
     """Write links in the format of the NERSC archive.
@@ -216,9 +215,9 @@ def write_nersc(
     Args:
         path: The file; one that is there is replaced.
         U: Links of shape (4, N, N, x, y, z, t) in SU(N).
-        precision: Bits of a real number.
+        precision: Bits of a real number, 32 or 64.
         rows: Rows of each matrix to store: N (if None) or, for N = 2 and 3, N - 1.
-        byte_order: That of the numbers.
+        byte_order: That of the numbers, "big" or "little".
         metadata: More header fields by their upper-case names, for instance ENSEMBLE_ID,
             ENSEMBLE_LABEL, SEQUENCE_NUMBER, CREATOR.
 
@@ -264,11 +263,11 @@ def write_nersc(
         body = "".join(f"{key} = {value}\n" for key, value in lines.items())
         return f"BEGIN_HEADER\n{body}END_HEADER\n".encode("ascii")
 
-    if len(header(0)) > _LARGEST_HEADER:
-        raise DataError(f"Argument `metadata` must fit {_LARGEST_HEADER} bytes of header.")
+    size = len(header(0))
+    require(size <= _LARGEST_HEADER, "metadata", f"fit {_LARGEST_HEADER} bytes of header", size)
     checksum = _WordSum(layout.word)
     with atomic_file(path) as file:
         file.write(header(0))
-        write_sites(file, links, layout, [checksum])
+        write_sites(file, links, layout, [checksum.update])
         file.seek(0)
         file.write(header(checksum.value))

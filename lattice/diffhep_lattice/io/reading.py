@@ -5,7 +5,6 @@ from decimal import Decimal, InvalidOperation
 from io import BufferedReader
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Complex
@@ -53,7 +52,10 @@ def _sort_checksums(
     header = dict(contents.header)
     for name, (recorded, computed) in contents.checksums.items():
         if recorded == computed:
-            good[name] = recorded
+            good[name] = computed
+        elif recorded is None:
+            if verify:
+                raise damaged(path, f"record its checksum {name}", "it does not")
         elif verify:
             raise damaged(path, f"have links of {name} {recorded}", f"theirs is {computed}")
         else:
@@ -91,7 +93,7 @@ def read(
     path: Path | str,
     *,
     index: int | None = None,
-    nonunitary: Literal["refuse", "project", "keep"] = "refuse",
+    nonunitary: str = "refuse",
     verify: bool = True,
 ) -> tuple[Complex[np.ndarray, "mu color color x y z t"], ConfigurationMetadata]:
     """Read a gauge configuration; its format is recognised by the file's content.
@@ -106,10 +108,12 @@ def read(
         index: Which configuration, from 0, where the file holds several.
         nonunitary: What to do with links that are not in SU(N) to `UNITARITY_TOLERANCE`: "refuse"
             raises an error, "keep" leaves all links as they are, and "project" replaces every link,
-            whether it deviates or not, by the nearest one in SU(N).
-        verify: Whether a checksum, plaquette or link trace that is not that of the links is an
-            error. If not, what the file says is still in the metadata, but a wrong checksum among
-            the `header`. The checksums of HDF5 ensembles are always verified.
+            whether it deviates or not, by the nearest unitary matrix, its phase set to that of
+            SU(N).
+        verify: Whether a checksum, plaquette or link trace that is not that of the links, or a
+            checksum that the format requires and the file lacks, is an error. If not, what the file
+            says is still in the metadata, but a wrong checksum among the `header`. The checksums
+            of HDF5 ensembles are always verified.
 
     Returns:
         Links of shape (4, N, N, x, y, z, t) in the precision of the file, and what is known of

@@ -4,10 +4,10 @@ A file is read and written in blocks of about a mebibyte, so that beside the fie
 memory is needed. Whoever wants to see the bytes go by, as checksums do, is given each block.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Complex
@@ -20,12 +20,8 @@ _BLOCK_BYTES = 2**20
 _ORDERS = {"big": ">", "little": "<"}
 
 
-class Observer(Protocol):
-    """Something that looks at the bytes of a field in the order of the file."""
-
-    def update(self, block: np.ndarray) -> None:
-        """Take in the next bytes, a whole number of sites."""
-        ...
+Observer = Callable[[np.ndarray], None]
+"""Takes in the next bytes of a field in the order of the file, a whole number of sites."""
 
 
 class SiteLayout(NamedTuple):
@@ -119,7 +115,7 @@ def read_sites(
         if file.readinto(flat.data) != flat.size:
             raise damaged(path, f"hold {layout.n_bytes} bytes of links", "it ends before them")
         for observer in observers:
-            observer.update(flat)
+            observer(flat)
         U[:, : layout.rows, :, :, :, zs, ts] = block.transpose(4, 5, 6, 3, 2, 1, 0)
     if layout.rows < n:
         complete_rows(U)
@@ -145,5 +141,5 @@ def write_sites(
         block[...] = U[:, : layout.rows, :, :, :, zs, ts].transpose(6, 5, 4, 3, 0, 1, 2)
         flat = block.reshape(-1).view(np.uint8)
         for observer in observers:
-            observer.update(flat)
+            observer(flat)
         file.write(flat.data)
