@@ -101,21 +101,22 @@ def trained_local(place: Place, local: Local, kind: str) -> tuple[AbstractFlow, 
     key = place.key_of(kind)
     if kind == "stripes":
         flow = stripe_flow(place.lattice, key=key, n_layers=local.stripe_layers)
-        n_steps = local.stripe_steps
+        n_steps, learning_rate = local.stripe_steps, local.stripe_learning_rate
     else:
         flow = block_flow(place.lattice, key=key, largest=local.largest_block, n_polish=0)
-        n_steps = local.block_steps
+        n_steps, learning_rate = local.block_steps, local.learning_rate
     result = train(
         flow,
         ReverseKL(place.action, local.batch, anneal_steps=n_steps // 10),
         n_steps,
         key=place.key_of(f"{kind} training"),
-        learning_rate=local.learning_rate,
+        learning_rate=learning_rate,
         **_options(place, kind, "minus_log_w"),
     )
     history = {name: result.history[name] for name in ("minus_log_w", "batch_ess")}
     place.keep(kind, **history)
-    return result.model, result
+    # A training that falls apart late keeps what it had.
+    return result.best_model, result
 
 
 def _options(place: Place, stage: str, watched: str) -> dict[str, Any]:
