@@ -204,7 +204,8 @@ def main(arguments: Sequence[str]) -> int:
         args=list(arguments),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
-    extra = {} if command.partition is None else {"slurm_partition": command.partition}
+    # AutoExecutor leaves out what is None.
+    parameters: dict[str, Any] = {"slurm_partition": command.partition}
     try:
         job = submit(
             command.words,
@@ -217,7 +218,7 @@ def main(arguments: Sequence[str]) -> int:
             gpus_per_node=command.gpus_per_node,
             cpus_per_task=command.cpus_per_task,
             name=command.name,
-            **extra,
+            **parameters,
         )
     except DiffhepError as error:
         print(f"slurm: {error}", file=sys.stderr)

@@ -26,8 +26,9 @@ def describe(value: Any) -> Any:
         return _describe_array(np.asarray(value))
     if isinstance(value, Mapping):
         return {str(key): describe(inner) for key, inner in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return describe(value._asdict())
+    fields_of = getattr(value, "_asdict", None)
+    if isinstance(value, tuple) and fields_of is not None:
+        return describe(fields_of())
     if isinstance(value, (tuple, list)):
         return [describe(inner) for inner in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

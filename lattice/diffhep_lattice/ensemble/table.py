@@ -54,7 +54,7 @@ def tabulate(series: Mapping[str, Shaped[np.ndarray, "..."]]) -> list[TableRow]:
     """Analyse measurements by the Gamma method; streams are pooled.
 
     Args:
-        series: Measurements by name, (stream, step, ...); each component of an array has a row of its
+        series: Measurements by name, (stream, step, ...); components of arrays have rows of their
             own.
 
     Returns:
