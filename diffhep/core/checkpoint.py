@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffhep.core.distributed import on_main, to_host
 from diffhep.core.errors import DataError
 from diffhep.core.rng import is_typed_key
 from diffhep.core.typing import PyTree
@@ -40,8 +41,8 @@ def _is_stored(leaf: Any) -> bool:
 
 
 def _to_numpy(leaf: Any) -> np.ndarray:
-    """The leaf on the host, C-contiguous and little-endian."""
-    value = np.asarray(jax.random.key_data(leaf) if is_typed_key(leaf) else leaf)
+    """The leaf on the host, gathered from all processes, C-contiguous and little-endian."""
+    value = np.asarray(to_host(leaf))
     little = value.dtype.newbyteorder("<")
     return np.ascontiguousarray(value, dtype=little).reshape(value.shape)
 
@@ -73,12 +74,14 @@ def _from_numpy(value: np.ndarray, like: Any) -> Any:
         return value[()]
     if isinstance(like, (bool, int, float, complex)):
         return value.item()
-    array = jnp.asarray(value)
+    sharding = getattr(like, "sharding", None)
+    if sharding is None or len(sharding.device_set) == 1:
+        array = jnp.asarray(value)
+    else:
+        # Every device gets its part alone, and every process serves its own devices.
+        array = jax.make_array_from_callback(value.shape, sharding, lambda part: value[part])
     if is_typed_key(like):
         array = jax.random.wrap_key_data(array, impl=_key_implementation(like))
-    sharding = getattr(like, "sharding", None)
-    if sharding is not None and len(sharding.device_set) > 1:
-        array = jax.device_put(array, sharding)
     return array
 
 
@@ -89,14 +92,10 @@ def _key_implementation(like: Any) -> str:
     return names[0]
 
 
-def _encode(tree: PyTree, metadata: Metadata) -> list[bytes | memoryview]:
+def _encode(
+    kinds: list[tuple[str, str]], arrays: list[np.ndarray], metadata: Metadata
+) -> list[bytes | memoryview]:
     """The parts of a file, in order."""
-    leaves = [
-        (jax.tree_util.keystr(path), leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        if _is_stored(leaf)
-    ]
-    arrays = [_to_numpy(leaf) for _, leaf in leaves]
     views = [array.reshape(-1).view(np.uint8).data for array in arrays]
     digest = hashlib.sha256()
     for view in views:
@@ -106,8 +105,8 @@ def _encode(tree: PyTree, metadata: Metadata) -> list[bytes | memoryview]:
         "payload_bytes": sum(view.nbytes for view in views),
         "payload_sha256": digest.hexdigest(),
         "leaves": [
-            {"path": path, "kind": _kind(leaf), "dtype": str(array.dtype), "shape": array.shape}
-            for (path, leaf), array in zip(leaves, arrays, strict=True)
+            {"path": path, "kind": kind, "dtype": str(array.dtype), "shape": array.shape}
+            for (path, kind), array in zip(kinds, arrays, strict=True)
         ],
         "metadata": metadata,
     }
@@ -189,12 +188,19 @@ class Checkpoint:
         return self.path.exists() or self.previous.exists()
 
     def remove(self) -> None:
-        """Forget what was saved."""
-        self.path.unlink(missing_ok=True)
-        self.previous.unlink(missing_ok=True)
+        """Forget what was saved; several processes call this together."""
+
+        def unlink() -> None:
+            self.path.unlink(missing_ok=True)
+            self.previous.unlink(missing_ok=True)
+
+        on_main(unlink)
 
     def save(self, tree: PyTree, metadata: Metadata | None = None) -> None:
         """Write a pytree so that a crash at any moment leaves a whole file behind.
+
+        Several processes call this together: arrays that are spread over them are gathered, and
+        process 0 writes.
 
         Args:
             tree: Arrays, typed keys and Python numbers are stored; other leaves are not.
@@ -203,8 +209,18 @@ class Checkpoint:
         Raises:
             DataError: The file could not be written; the one on disk is as it was.
         """
+        leaves = [
+            (jax.tree_util.keystr(path), leaf)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+            if _is_stored(leaf)
+        ]
+        kinds = [(path, _kind(leaf)) for path, leaf in leaves]
+        arrays = [_to_numpy(leaf) for _, leaf in leaves]
+        on_main(lambda: self._write(_encode(kinds, arrays, metadata or {})))
+
+    def _write(self, parts: list[bytes | memoryview]) -> None:
+        """Replace the file, or leave it as it is."""
         temporary = self.path.with_name(self.path.name + ".tmp")
-        parts = _encode(tree, metadata or {})
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
@@ -250,18 +266,35 @@ class Checkpoint:
         Raises:
             DataError: No file is whole, or `like` does not match what was saved.
         """
-        reasons: list[str] = []
-        for path in (self.path, self.previous):
-            try:
-                header, payload = _decode(path)
-            except _DamagedError as damage:
-                reasons.append(f"{path}: {damage}")
-                continue
-            if reasons:
-                print(f"warning: {reasons[0]}; going on from {path}", file=sys.stderr)
-            metadata = header["metadata"]
-            return _fill(build_like(metadata), header, payload, path), metadata
-        raise DataError(f"No checkpoint can be read. {'; '.join(reasons)}.")
+        header, payload, path = _newest(self)
+        metadata = header["metadata"]
+        return _fill(build_like(metadata), header, payload, path), metadata
+
+    def read_metadata(self) -> Metadata:
+        """The metadata of the last saved pytree, or of the one before where the last is damaged.
+
+        Returns:
+            What was given to `save`.
+
+        Raises:
+            DataError: No file is whole.
+        """
+        return _newest(self)[0]["metadata"]
+
+
+def _newest(checkpoint: Checkpoint) -> tuple[dict[str, Any], memoryview, Path]:
+    """Header, payload and path of the newest file that is whole."""
+    reasons: list[str] = []
+    for path in (checkpoint.path, checkpoint.previous):
+        try:
+            header, payload = _decode(path)
+        except _DamagedError as damage:
+            reasons.append(f"{path}: {damage}")
+            continue
+        if reasons:
+            print(f"warning: {reasons[0]}; going on from {path}", file=sys.stderr)
+        return header, payload, path
+    raise DataError(f"No checkpoint can be read. {'; '.join(reasons)}.")
 
 
 def _sync_folder(folder: Path) -> None:

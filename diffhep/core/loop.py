@@ -13,9 +13,10 @@ import numpy as np
 
 from diffhep.core.checkpoint import Checkpoint, Metadata
 from diffhep.core.checks import require
+from diffhep.core.distributed import any_process, require_same, to_host
 from diffhep.core.errors import ConvergenceError, Interrupted
 from diffhep.core.loop_guard import Guard, finite_guard
-from diffhep.core.loop_program import Program, as_state, build_program, to_host
+from diffhep.core.loop_program import Program, as_state, build_program
 from diffhep.core.progress import ProgressBar, Show, StopSignals
 from diffhep.core.rng import check_key
 from diffhep.core.typing import Key, PyTree
@@ -25,6 +26,9 @@ Step = Callable[[Key, PyTree], tuple[PyTree, PyTree]]
 
 OnChunk = Callable[[int, Any], None]
 """Called with the number of steps done and the chunk's metrics as NumPy arrays."""
+
+OnState = Callable[[int, PyTree], None]
+"""Called with the number of steps done and the state, whose buffers the next chunk takes."""
 
 
 class LoopResult(NamedTuple):
@@ -142,6 +146,7 @@ def _drive(
     checkpoint: Checkpoint | None,
     every_s: float,
     on_chunk: OnChunk | None,
+    on_state: OnState | None,
     bar: ProgressBar,
 ) -> None:
     """Advance chunk by chunk to the end, saving now and then."""
@@ -156,11 +161,15 @@ def _drive(
                     on_chunk(loop.progress.done, rows)
                 except KeyboardInterrupt:
                     stop.requested = True
-            is_last = stop.requested or loop.progress.done == loop.n_steps
-            if checkpoint is not None and (is_last or time.monotonic() - last_save >= every_s):
+            if on_state is not None:
+                on_state(loop.progress.done, loop.program.whole(loop.state))
+            # Signals and clocks differ between processes, which must go on or stop together.
+            stops, due = any_process([stop.requested, time.monotonic() - last_save >= every_s])
+            is_last = stops or loop.progress.done == loop.n_steps
+            if checkpoint is not None and (is_last or due):
                 loop.save(checkpoint)
                 last_save = time.monotonic()
-            if stop.requested:
+            if stops:
                 raise loop.interrupted(checkpoint)
 
 
@@ -175,6 +184,7 @@ def run_loop(
     checkpoint: Checkpoint | None = None,
     checkpoint_every_s: float = 10.0,
     on_chunk: OnChunk | None = None,
+    on_state: OnState | None = None,
     progress: Show = True,
     resume: bool = True,
     guard: Guard | None = None,
@@ -195,10 +205,12 @@ def run_loop(
         chunk: Steps per host visit.
         name: For messages and the progress bar.
         checkpoint: Where state and history are kept; saved at the start, at most every
-            `checkpoint_every_s`, and at the end. One process only.
+            `checkpoint_every_s`, and at the end. Several processes need a file system they share.
         checkpoint_every_s: Least time between two saves, in seconds; 0 saves every chunk.
         on_chunk: Called on the host with the number of steps done and the chunk's metrics. Steps
             after the last save are reported again by a resumed loop.
+        on_state: Called after it, before a save, with the number of steps done and the state; what
+            is to be kept of it must be copied.
         progress: Whether to show a bar; "force" writes lines where there is no terminal.
         resume: Go on from the checkpoint where there is one.
         guard: What must hold at every step; finite state and metrics if not given.
@@ -213,27 +225,30 @@ def run_loop(
         Interrupted: The user stopped the loop; the state is saved.
         ShapeError: The step changes the structure, a shape or a dtype of the state.
         ConfigError: A number is out of range, or the checkpoint is of another loop.
-        DataError: The checkpoint cannot be written, or none can be read.
+        DataError: The checkpoint cannot be written, none can be read, or the processes do not
+            see the same one.
     """
     check_key(key)
     require(n_steps >= 0, "n_steps", "not be negative", n_steps)
     require(chunk >= 1, "chunk", "be at least 1", chunk)
-    alone = checkpoint is None or jax.process_count() == 1
-    require(alone, "checkpoint", "be None where several processes run", checkpoint)
     watch = finite_guard() if guard is None else guard
     arrays, static = as_state(state)
     program = build_program(step, arrays, static, key, min(chunk, max(n_steps, 1)), watch)
     loop = _Loop(program, arrays, n_steps, key, name)
-    if checkpoint is not None and resume and checkpoint.exists():
-        loop.restore(checkpoint)
-    elif checkpoint is not None:
-        # Nothing of an earlier run may be left for a damaged file to fall back on.
-        checkpoint.remove()
-        loop.save(checkpoint)
+    if checkpoint is not None:
+        found = resume and checkpoint.exists()
+        require_same(found, f"Whether {checkpoint.path} exists")
+        if found:
+            loop.restore(checkpoint)
+            require_same(loop.progress.done, f"The step saved in {checkpoint.path}")
+        else:
+            # Nothing of an earlier run may be left for a damaged file to fall back on.
+            checkpoint.remove()
+            loop.save(checkpoint)
     if loop.progress.done < n_steps:
         bar = ProgressBar(name, loop.progress.done, n_steps, progress)
         try:
-            _drive(loop, watch, checkpoint, checkpoint_every_s, on_chunk, bar)
+            _drive(loop, watch, checkpoint, checkpoint_every_s, on_chunk, on_state, bar)
         except KeyboardInterrupt:
             raise loop.interrupted(checkpoint) from None
         finally:

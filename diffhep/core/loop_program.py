@@ -31,19 +31,6 @@ def as_state(tree: PyTree) -> tuple[PyTree, PyTree]:
     return eqx.partition(jax.tree.map(own, tree), eqx.is_array)
 
 
-def to_host(tree: PyTree) -> PyTree:
-    """A tree of arrays as NumPy arrays, gathered from every process where it is spread."""
-    leaves = jax.tree.leaves(tree)
-    if any(is_typed_key(leaf) for leaf in leaves):
-        words = [jax.random.key_data(leaf) if is_typed_key(leaf) else leaf for leaf in leaves]
-        return to_host(jax.tree.unflatten(jax.tree.structure(tree), words))
-    if all(leaf.is_fully_addressable for leaf in leaves):
-        return jax.device_get(tree)
-    from jax.experimental import multihost_utils
-
-    return multihost_utils.process_allgather(tree, tiled=True)
-
-
 def _describe(leaf: Any) -> str:
     return f"{leaf.dtype}{list(leaf.shape)}"
 

@@ -1,4 +1,7 @@
-"""The folder of one run: settings, environment, metrics, data, figures and results."""
+"""The folder of one run: settings, environment, metrics, data, figures and results.
+
+In a run of several processes all of them call the same methods, and process 0 alone writes.
+"""
 
 import json
 import math
@@ -14,6 +17,7 @@ import numpy as np
 
 from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.config import config_difference, config_hash, to_json
+from diffhep.core.distributed import is_main, on_main
 from diffhep.core.environment import Usage, describe_environment
 from diffhep.core.errors import ConfigError, DataError
 from diffhep.core.stats import pull
@@ -202,24 +206,15 @@ class RunDir:
         settings = json.loads(to_json(config))
         identity: dict[str, Any] = {"paper": paper, "preset": preset, "seed": seed}
         identity |= {"hash": config_hash(config), "config": settings}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # What was being written when a run was killed does not make a folder foreign.
-            is_empty = all(entry.suffix == ".tmp" for entry in folder.iterdir())
-        except OSError as error:
-            raise DataError(f"Could not open {folder}: {error.strerror}.") from error
-        if is_empty:
-            _write(folder / "config.json", json.dumps(identity, indent=2) + "\n")
-        else:
-            _check_same_run(folder, identity, resume)
+        on_main(lambda: _claim(folder, identity, resume))
         run_dir = cls(folder, identity)
-        run_dir._note_environment(seed)
+        here = describe_environment(seed)
+        on_main(lambda: run_dir._note_environment(here))
         return run_dir
 
-    def _note_environment(self, seed: int) -> None:
+    def _note_environment(self, here: dict[str, Any]) -> None:
         """Write where the run started; where it was resumed is added below."""
         file = self.path / "environment.json"
-        here = describe_environment(seed)
         if file.exists():
             first = _read_json(file)
             first["resumed"] = [*first.get("resumed", []), here]
@@ -240,6 +235,10 @@ class RunDir:
         Raises:
             DataError: The file cannot be written.
         """
+        on_main(lambda: self._log(stage, step, metrics))
+
+    def _log(self, stage: str, step: int, metrics: dict[str, Any]) -> None:
+        """Append one line."""
         file = self.path / "metrics.jsonl"
         if stage not in self._logged:
             self._logged.add(stage)
@@ -281,7 +280,8 @@ class RunDir:
         """
         if not stage or "/" in stage or stage.startswith("."):
             raise ConfigError(f"Argument `stage` must be a file name, but it is {stage!r}.")
-        self._usage.note()
+        if is_main():
+            self._usage.note()
         return Checkpoint(self.path / "checkpoints" / f"{stage}.ckpt")
 
     def save_data(
@@ -299,21 +299,30 @@ class RunDir:
         Raises:
             DataError: The file cannot be written.
         """
+        path = self.path / "data.h5"
+        on_main(lambda: self._save_data(path, arrays, attributes or {}))
+        return path
+
+    def _save_data(
+        self, path: Path, arrays: Mapping[str, Any], attributes: Mapping[str, Any]
+    ) -> None:
+        """Replace data.h5, or leave it as it is."""
         import h5py
 
-        path = self.path / "data.h5"
         temporary = path.with_name("data.h5.tmp")
         try:
             with h5py.File(temporary, "w") as file:
                 for name, value in arrays.items():
                     file.create_dataset(name, data=np.asarray(value), track_times=False)
-                file.attrs.update(dict(attributes or {}))
+                file.attrs.update(dict(attributes))
             temporary.replace(path)
         except (OSError, RuntimeError) as error:
             temporary.unlink(missing_ok=True)
-            raise DataError(f"Could not write {path}: {error}.") from error
+            # HDF5 tells the history of a failed write on several lines.
+            number = getattr(error, "errno", None)
+            reason = os.strerror(number) if number else " ".join(str(error).split())
+            raise DataError(f"Could not write {path}: {reason}.") from error
         self._usage.note()
-        return path
 
     def load_data(self) -> dict[str, np.ndarray]:
         """All arrays of data.h5, by name.
@@ -352,12 +361,30 @@ class RunDir:
         Raises:
             DataError: The file cannot be written.
         """
-        results: dict[str, Any] = {"paper": self._identity["paper"]}
-        results |= {"preset": self._identity["preset"], **self._usage.note(now=True)}
-        results |= {"claims": [claim.as_json() for claim in claims], **_plain(extra)}
         path = self.path / "results.json"
-        _write(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
+
+        def write() -> None:
+            results: dict[str, Any] = {"paper": self._identity["paper"]}
+            results |= {"preset": self._identity["preset"], **self._usage.note(now=True)}
+            results |= {"claims": [claim.as_json() for claim in claims], **_plain(extra)}
+            _write(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
+
+        on_main(write)
         return path
+
+
+def _claim(folder: Path, identity: dict[str, Any], resume: bool) -> None:
+    """Make the folder of a run, or raise a `ConfigError` unless it is this run's."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # What was being written when a run was killed does not make a folder foreign.
+        is_empty = all(entry.suffix == ".tmp" for entry in folder.iterdir())
+    except OSError as error:
+        raise DataError(f"Could not open {folder}: {error.strerror}.") from error
+    if is_empty:
+        _write(folder / "config.json", json.dumps(identity, indent=2) + "\n")
+    else:
+        _check_same_run(folder, identity, resume)
 
 
 def _check_same_run(folder: Path, identity: dict[str, Any], resume: bool) -> None:

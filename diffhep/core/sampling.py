@@ -1,5 +1,6 @@
 """Markov chains: the form of an algorithm, and the driver that runs many chains at once."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from jaxtyping import Array
 
 from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.checks import require, require_shape
+from diffhep.core.distributed import to_host
 from diffhep.core.loop import run_loop
 from diffhep.core.loop_guard import Guard, all_finite, first_non_finite
 from diffhep.core.progress import Show
@@ -32,6 +34,9 @@ class SampleRecord(NamedTuple):
 
 OnSamples = Callable[[int, SampleRecord], None]
 """Called with the number of transitions done and the chunk's record."""
+
+OnStates = Callable[[int, Any], None]
+"""Called with the number of transitions done and the states of all chains."""
 
 
 class AbstractSamplingAlgorithm(eqx.Module):
@@ -160,6 +165,27 @@ def _as_record(record: _Record) -> SampleRecord:
     )
 
 
+def _require_partition(positions: PyTree, mesh: Mesh, partition: PartitionSpec) -> None:
+    """Raise a `ConfigError` unless the mesh cuts every position into equal parts."""
+    for leaf in jax.tree.leaves(positions):
+        for axis, names in enumerate(partition[: np.ndim(leaf)]):
+            names = (names,) if isinstance(names, str) else names or ()
+            parts = math.prod(mesh.shape[name] for name in names)
+            rule = f"cut the {np.shape(leaf)[axis]} entries of axis {axis} into equal parts"
+            require(np.shape(leaf)[axis] % parts == 0, "mesh", rule, parts)
+
+
+def _place(positions: PyTree, mesh: Mesh | None, partition: PartitionSpec) -> PyTree:
+    """Positions of the host on the devices of the mesh, each of which gets its part alone."""
+    if mesh is None:
+        return positions
+    sharding = NamedSharding(mesh, partition)
+    return jax.tree.map(
+        lambda leaf: jax.make_array_from_callback(leaf.shape, sharding, lambda part: leaf[part]),
+        positions,
+    )
+
+
 def _count_chains(positions: PyTree) -> int:
     """The length of the chain axis that all leaves share."""
     axes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(positions)}
@@ -175,6 +201,7 @@ def _start(
     algorithm: AbstractSamplingAlgorithm,
     positions: PyTree,
     mesh: Mesh | None,
+    partition: PartitionSpec,
     key_words: np.ndarray | Array,
     key_implementation: str,
 ) -> _ChainsState:
@@ -183,8 +210,15 @@ def _start(
     chains = jax.vmap(algorithm.init)(positions)
     done = jnp.asarray(0)
     if mesh is not None:
-        by_chain = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-        chains = jax.lax.with_sharding_constraint(chains, by_chain)
+        whole = NamedSharding(mesh, partition)
+        by_chain = NamedSharding(mesh, PartitionSpec(*partition[:1]))
+        shapes = {leaf.shape for leaf in jax.tree.leaves(positions)}
+        chains = jax.tree.map(
+            lambda leaf: jax.lax.with_sharding_constraint(
+                leaf, whole if leaf.shape in shapes else by_chain
+            ),
+            chains,
+        )
         everywhere = NamedSharding(mesh, PartitionSpec())
         key, done = jax.lax.with_sharding_constraint((key, done), everywhere)
     return _ChainsState(key, done, chains)
@@ -203,7 +237,9 @@ def sample(
     checkpoint: Checkpoint | None = None,
     checkpoint_every_s: float = 10.0,
     mesh: Mesh | None = None,
+    partition: PartitionSpec | None = None,
     on_chunk: OnSamples | None = None,
+    on_states: OnStates | None = None,
     progress: Show = True,
     resume: bool = True,
 ) -> SampleResult:
@@ -225,7 +261,12 @@ def sample(
         checkpoint: Where the chains are saved and go on from.
         checkpoint_every_s: Least time between two saves, in seconds.
         mesh: Devices over which the chains are divided; their number divides that of the chains.
+        partition: The mesh's axes over which each axis of a position is divided, the chain axis
+            first; what else a state holds is divided like the chains. If not given, the chains
+            are divided over the whole mesh.
         on_chunk: Called with the number of transitions done and the chunk's `SampleRecord`.
+        on_states: Called after it with the number of transitions done and the states of all
+            chains, which must be copied to be kept.
         progress: Whether to show a bar; "force" writes lines where there is no terminal.
         resume: Go on from the checkpoint where there is one.
 
@@ -237,32 +278,38 @@ def sample(
         ConvergenceError: A chain's `is_finite` is false, or an observable is not finite; names
             chain and step.
         Interrupted: The user stopped the run; the state is saved.
-        ConfigError: `thin` does not divide `n_steps`, or the mesh not the number of chains.
+        ConfigError: `thin` does not divide `n_steps`, or the mesh not the number of chains or
+            another axis of the positions.
         ShapeError: The leaves of `positions` share no leading axis.
     """
     check_key(key)
     require(thin >= 1 and n_steps % thin == 0, "thin", f"divide the {n_steps} steps", thin)
     require(chunk >= 1, "chunk", "be at least 1", chunk)
     n_chains = _count_chains(positions)
-    positions = jax.tree.map(np.asarray, positions)
-    n_devices = 1 if mesh is None else mesh.size
-    require(
-        n_devices >= 1 and n_chains % n_devices == 0,
-        "mesh",
-        f"have a number of devices that divides the {n_chains} chains",
-        n_devices,
-    )
+    positions = jax.tree.map(np.asarray, to_host(positions))
+    spec = PartitionSpec(() if mesh is None else mesh.axis_names)
+    if mesh is not None and partition is None:
+        rule = f"have a number of devices that divides the {n_chains} chains"
+        require(n_chains % mesh.size == 0, "mesh", rule, mesh.size)
+    elif mesh is not None and partition is not None:
+        _require_partition(positions, mesh, partition)
+        spec = partition
 
     def report(done: int, record: _Record) -> None:
         if on_chunk is not None:
             on_chunk(done * thin, _as_record(record))
 
+    def show(done: int, state: _ChainsState) -> None:
+        if on_states is not None:
+            on_states(done * thin, state.chains)
+
     result = run_loop(
         _SampleStep(algorithm, observe, thin, n_chains),
         _start(
             algorithm,
-            positions,
+            _place(positions, mesh, spec),
             mesh,
+            spec,
             np.asarray(jax.random.key_data(key)),
             str(jax.random.key_impl(key)),
         ),
@@ -273,6 +320,7 @@ def sample(
         checkpoint=checkpoint,
         checkpoint_every_s=checkpoint_every_s,
         on_chunk=report,
+        on_state=show,
         progress=progress,
         resume=resume,
         guard=_sampling_guard(thin),

@@ -331,12 +331,6 @@ def test_settings_are_checked(key):
     np.testing.assert_array_equal(empty.state["x"], START["x"])
 
 
-def test_checkpoint_of_several_processes_is_refused(key, tmp_path, monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(ConfigError, match="`checkpoint` must be None where several"):
-        run_loop(walk, START, 1, key=key, checkpoint=Checkpoint(tmp_path / "a"))
-
-
 def test_a_full_disk_keeps_the_old_checkpoint(key, tmp_path, monkeypatch):
     checkpoint = Checkpoint(tmp_path / "a")
 
