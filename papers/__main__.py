@@ -114,9 +114,6 @@ def list_papers(folder: Path) -> int:
 
 def run_paper(options: Run, folder: Path) -> int:
     """Run, print the table of claims and where the figures are."""
-    if options.preset == "smoke":
-        # Read when the first array is made.
-        os.environ["XLA_FLAGS"] = f"{SMOKE_FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip()
     paper = harness.find(folder, options.name)
     directory = run_folder(options)
     # Found out before the hours of a run, not after.
@@ -254,4 +251,7 @@ def enable_jax(cache: Path) -> None:
 
 if __name__ == "__main__":
     enable_jax(CACHE)
+    if {"smoke", "--preset=smoke"} & set(sys.argv):
+        # XLA reads its flags when the first array is made: only a program can set them.
+        os.environ["XLA_FLAGS"] = f"{SMOKE_FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip()
     sys.exit(main(sys.argv[1:]))

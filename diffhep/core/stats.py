@@ -86,7 +86,10 @@ def _analyse(deviations: np.ndarray, s_tau: float) -> tuple[float, float, float,
     window = _automatic_window(gamma / gamma[0], size, s_tau)
     uncorrected = gamma[0] + 2.0 * gamma[1 : window + 1].sum()
     gamma = gamma + uncorrected / size
-    total = max(float(gamma[0] + 2.0 * gamma[1 : window + 1].sum()), 0.0)
+    total = float(gamma[0] + 2.0 * gamma[1 : window + 1].sum())
+    if total <= 0.0:
+        # Anticorrelations cancel the sum to within its own error, which is what is known of it.
+        total = float(gamma[0]) * math.sqrt((4 * window + 2) / size)
     tau_int = total / (2.0 * float(gamma[0]))
     spread = max(window + 0.5 - tau_int, 0.0)
     return total, tau_int, 2.0 * tau_int * math.sqrt(spread / size), window
@@ -115,7 +118,8 @@ def gamma_method(
     $\tau = S_\tau / \ln(1 + 1/\sum_{t \le W} \rho(t))$. The bias of $O(1/N)$ from subtracting the
     measured mean is corrected. A series that alternates, $\rho(1) < -4 / \sqrt{N}$, is analysed
     through the means of neighbours, as the rule would stop at once on it; its error may then be
-    a third too large, and tau_int_error is rough. Chains are pooled: one mean, one
+    a third too large, and tau_int_error is rough. Where the sum is not positive, C is its own
+    statistical error, $\Gamma(0)\sqrt{(4W+2)/N}$. Chains are pooled: one mean, one
     autocovariance. Cost: one FFT a chain.
 
     Args:

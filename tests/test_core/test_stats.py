@@ -256,3 +256,14 @@ def test_pull_and_effective_samples():
         stats.pull(1.0, -0.1, 1.0)
     with pytest.raises(ConfigError, match="tau_int"):
         stats.effective_samples(10, 0.0)
+
+
+def test_gamma_method_gives_differences_an_error(key):
+    """x_i = y_{i+1} - y_i: the mean telescopes, its sum of covariances vanishes, not its error."""
+    y = np.asarray(jax.random.normal(key, (8, 202)))
+    x = np.diff(y, axis=1)
+    found = stats.gamma_method(x)
+    assert found.error > 0.0
+    # The mean of a chain is (y_n - y_0) / n; the error may be too large, not too small.
+    assert found.error > np.sqrt(2 / 8) / x.shape[1] / 2
+    assert found.error < x.std() / np.sqrt(x.size)
