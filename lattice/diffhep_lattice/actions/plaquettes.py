@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 from diffhep.core.typing import Scalar
+from diffhep_lattice.actions.boundary import LoopWeights
 from diffhep_lattice.groups.algebra import algebra_coefficients
 from diffhep_lattice.groups.matrices import dagger_multiply, multiply, multiply_dagger
 from diffhep_lattice.links import ahead
@@ -29,22 +30,6 @@ _BLOCK_SITES = 512
 
 Staples: TypeAlias = tuple[Array, ...]
 """What one row adds to the next: a field for every direction but the first."""
-
-
-class LoopWeights(NamedTuple):
-    """Weights of the loops by the time of their first site, the last axis being time.
-
-    Attributes:
-        spatial: For loops within one time slice.
-        temporal: For loops that extend one step in time.
-    """
-
-    spatial: Float[Array, " time"]
-    temporal: Float[Array, " time"]
-
-    def of_plane(self, nu: int, dimension: int) -> Float[Array, " time"]:
-        """The weights in a plane whose higher direction is nu."""
-        return self.temporal if nu == dimension - 1 else self.spatial
 
 
 def plaquette_sum(
@@ -68,7 +53,7 @@ def plaquette_sum(
             B = multiply(U[nu], ahead(U[mu], nu), axis=0)
             traces = jnp.sum(A.real * B.real + A.imag * B.imag, axis=(0, 1))
             if weights is not None:
-                traces = traces * weights.of_plane(nu, dimension).astype(jnp.float64)
+                traces = traces * weights.of_plaquette(nu, dimension).astype(jnp.float64)
             total = total + jnp.sum(traces)
     return total
 
@@ -167,7 +152,7 @@ def _staples_of_next_row(
     for nu in range(1, len(links)):
         B = multiply(links[nu], layout.roll(first, nu, 1), n)
         staple = dagger_multiply(B, first, n)
-        found.append(staple if weights is None else staple * weights.of_plane(nu, len(links)))
+        found.append(staple if weights is None else staple * weights.of_plaquette(nu, len(links)))
     return tuple(found)
 
 
@@ -195,7 +180,7 @@ def _loops(
             loop = multiply_dagger(A, B, n)
             staple_mu, staple_nu = dagger_multiply(A, Y, n), dagger_multiply(B, X, n)
             if weights is not None:
-                w = weights.of_plane(nu, dimension)
+                w = weights.of_plaquette(nu, dimension)
                 loop, staple_mu, staple_nu = w * loop, w * staple_mu, w * staple_nu
             loops[mu] += loop
             # Minus the loop and its adjoint have the same part in the algebra.
@@ -210,3 +195,34 @@ def _loops(
                 staples[nu] += layout.roll(staple_nu, mu, -1)
     sums = [loops[mu] + multiply(links[mu], staples[mu], n) for mu in range(dimension)]
     return sums, tuple(leaving)
+
+
+def link_staples(
+    U: Complex[Array, "mu row column *site"], mu: int, weights: LoopWeights | None = None
+) -> Complex[Array, "row column *site"]:
+    r"""Sums $V$ of the staples of the links of one direction, so that $U_\mu V$ are plaquettes.
+
+    $V(x) = \sum_{\nu\ne\mu} w\,[U_\nu(x+\hat\mu)\,U_\mu^\dagger(x+\hat\nu)\,U_\nu^\dagger(x)
+    + U_\nu^\dagger(x+\hat\mu-\hat\nu)\,U_\mu^\dagger(x-\hat\nu)\,U_\nu(x-\hat\nu)]$.
+
+    Args:
+        U: Links.
+        mu: Direction of the links.
+        weights: Weights $w$ of the plaquettes; one if left out.
+
+    Returns:
+        One matrix per site.
+    """
+    X = U[mu]
+    total: Any = 0.0
+    for nu in range(U.shape[0]):
+        if nu == mu:
+            continue
+        Y, Y_ahead = U[nu], ahead(U[nu], mu)
+        forward = multiply_dagger(Y_ahead, multiply(Y, ahead(X, nu), 0), 0)
+        backward = dagger_multiply(multiply(X, Y_ahead, 0), Y, 0)
+        if weights is not None:
+            w = weights.of_plaquette(max(mu, nu), U.shape[0]).astype(U.real.dtype)
+            forward, backward = w * forward, w * backward
+        total = total + forward + ahead(backward, nu, -1)
+    return total

@@ -14,3 +14,4 @@ from diffhep_lattice.samplers.integrators import nested as nested
 from diffhep_lattice.samplers.integrators import omelyan2 as omelyan2
 from diffhep_lattice.samplers.integrators import omelyan4 as omelyan4
 from diffhep_lattice.samplers.latent_hmc import flow_hmc as flow_hmc
+from diffhep_lattice.samplers.overrelaxation import overrelaxation as overrelaxation

@@ -1,0 +1,20 @@
+"""Observables of gauge fields: loops, field strength and topological charge."""
+
+from diffhep_lattice.observables.angles import plaquette_angles as plaquette_angles
+from diffhep_lattice.observables.angles import (
+    unwrapped_plaquette_angles as unwrapped_plaquette_angles,
+)
+from diffhep_lattice.observables.loops import gauge_transform as gauge_transform
+from diffhep_lattice.observables.loops import plane_plaquettes as plane_plaquettes
+from diffhep_lattice.observables.loops import planes as planes
+from diffhep_lattice.observables.loops import plaquette as plaquette
+from diffhep_lattice.observables.loops import polyakov_lines as polyakov_lines
+from diffhep_lattice.observables.loops import polyakov_loop as polyakov_loop
+from diffhep_lattice.observables.loops import spatial_plaquette as spatial_plaquette
+from diffhep_lattice.observables.loops import temporal_plaquette as temporal_plaquette
+from diffhep_lattice.observables.loops import wilson_loop as wilson_loop
+from diffhep_lattice.observables.topology import charge_density as charge_density
+from diffhep_lattice.observables.topology import energy_density as energy_density
+from diffhep_lattice.observables.topology import field_strength as field_strength
+from diffhep_lattice.observables.topology import susceptibility as susceptibility
+from diffhep_lattice.observables.topology import topological_charge as topological_charge
