@@ -96,16 +96,6 @@ def test_devices_hold_their_sites_alone(key):
     np.testing.assert_array_equal(rolled, jnp.roll(field, 1, axis=1))
 
 
-def test_halos_are_exchanged_between_neighbours_only(key):
-    """A force needs the next slice: nothing gathers the field on any device."""
-    divided = shard_sites(U1().haar((2, 64, 64), key=key), grid({"x": 4}))
-    program = jax.jit(lambda U: U1_ACTION.force(U)).lower(divided).compile().as_text()
-    assert "collective-permute" in program
-    for line in program.splitlines():
-        if "all-gather(" in line or "all-to-all(" in line:
-            pytest.fail(line)
-
-
 def test_names_of_directions():
     assert [name_directions(d) for d in (1, 2, 3, 4)] == [
         ("t",),
