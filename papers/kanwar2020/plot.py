@@ -83,7 +83,7 @@ def _distribution(panel: Any, data: Data) -> None:
     panel.set_xlabel("$Q$")
     panel.set_ylabel("$P(Q)$, all chains")
     panel.set_ylim(3e-5, 300)
-    panel.legend(loc="upper center", ncols=2, fontsize=5, handletextpad=0.1, columnspacing=0.5)
+    panel.legend(loc="upper center", ncols=2, fontsize=4.5, handletextpad=0.1, columnspacing=0.3)
 
 
 def _observables(panel: Any, data: Data) -> None:
@@ -144,7 +144,7 @@ def _learning(panel: Any, data: Data) -> None:
         panel.set_yscale("log")
         low, high = panel.get_ylim()
         panel.set_ylim(low, 10 * high)  # room for the legend above the curves
-        panel.legend(loc="upper right")
+        panel.legend(loc="upper right", fontsize=6)
     panel.set_xlabel("training step, local couplings")
     panel.set_ylabel("KL divergence from exact / nat")
 

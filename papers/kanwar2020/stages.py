@@ -101,16 +101,17 @@ def trained_local(place: Place, local: Local, kind: str) -> tuple[AbstractFlow, 
     key = place.key_of(kind)
     if kind == "stripes":
         flow = stripe_flow(place.lattice, key=key, n_layers=local.stripe_layers)
-        n_steps, learning_rate = local.stripe_steps, local.stripe_learning_rate
+        n_steps = local.stripe_steps
+        pace = {"learning_rate": local.stripe_learning_rate, "clip_norm": local.stripe_clip_norm}
     else:
         flow = block_flow(place.lattice, key=key, largest=local.largest_block, n_polish=0)
-        n_steps, learning_rate = local.block_steps, local.learning_rate
+        n_steps, pace = local.block_steps, {"learning_rate": local.learning_rate}
     result = train(
         flow,
         ReverseKL(place.action, local.batch, anneal_steps=n_steps // 10),
         n_steps,
         key=place.key_of(f"{kind} training"),
-        learning_rate=learning_rate,
+        **pace,
         **_options(place, kind, "minus_log_w"),
     )
     history = {name: result.history[name] for name in ("minus_log_w", "batch_ess")}

@@ -16,13 +16,18 @@ from diffhep_lattice.flows.coupling import block_flow, stripe_flow
 from diffhep_lattice.flows.kernels import CircularSpline, NonCompactProjection
 from diffhep_lattice.flows.multiscale import multiscale_flow
 from diffhep_lattice.geometry import Lattice
-from diffhep_lattice.groups import U1
+from diffhep_lattice.groups import SU2, SU3, SUN, U1
 from diffhep_lattice.samplers.alternate import alternate
 from diffhep_lattice.samplers.heatbath import heatbath
 from diffhep_lattice.samplers.hmc import hmc
 from diffhep_lattice.samplers.independence import independence_metropolis
 from diffhep_lattice.samplers.instanton import instanton_hit
-from diffhep_lattice.samplers.integrators import leapfrog, omelyan2, omelyan4
+from diffhep_lattice.samplers.integrators import (
+    force_gradient,
+    leapfrog,
+    omelyan2,
+    omelyan4,
+)
 from diffhep_lattice.samplers.latent_hmc import flow_hmc
 from tests.systems.circle_flow import CircleFlow
 from tests.systems.perturbed import perturb
@@ -35,6 +40,15 @@ SHAPE = (4, 6)
 def u1_field(key: jax.Array, dtype: Any = jnp.float64) -> jax.Array:
     """Link angles around zero and beyond one turn."""
     return 2.0 * jax.random.normal(key, (2, *SHAPE), dtype)
+
+
+def links(group: Any, shape: tuple[int, ...] = SHAPE) -> Callable[..., jax.Array]:
+    """Haar distributed links of a group."""
+
+    def draw(key: jax.Array, dtype: Any = jnp.float64) -> jax.Array:
+        return group.haar((len(shape), *shape), key=key, dtype=dtype)
+
+    return draw
 
 
 class GroupCase(NamedTuple):
@@ -68,11 +82,30 @@ class FlowCase(NamedTuple):
     keeps_float32: bool = True
 
 
-GROUPS = {"u1": GroupCase(U1())}
+GROUPS = {
+    "u1": GroupCase(U1()),
+    "su2": GroupCase(SU2()),
+    "su3": GroupCase(SU3()),
+    "su4": GroupCase(SUN(4)),
+}
 
-ACTIONS = {"wilson_u1": ActionCase(WilsonAction, (0.5, 2.0, 7.0))}
+SHAPE_3D = (2, 4, 6)
+"""The lattice of the laws in more than two dimensions; a length of 2 doubles the links."""
 
-INTEGRATORS = {"leapfrog": leapfrog(), "omelyan2": omelyan2(), "omelyan4": omelyan4()}
+ACTIONS = {
+    "wilson_u1": ActionCase(WilsonAction, (0.5, 2.0, 7.0)),
+    "wilson_su2": ActionCase(lambda beta: WilsonAction(beta, SU2()), (0.5, 2.0, 7.0), links(SU2())),
+    "wilson_su3_3d": ActionCase(
+        lambda beta: WilsonAction(beta, SU3()), (0.5, 2.0, 7.0), links(SU3(), SHAPE_3D)
+    ),
+}
+
+INTEGRATORS = {
+    "leapfrog": leapfrog(),
+    "omelyan2": omelyan2(),
+    "omelyan4": omelyan4(),
+    "force_gradient": force_gradient(),
+}
 
 FLOW_SHAPE = (4, 8)
 """The same for flows whose masks need lengths divisible by 4."""

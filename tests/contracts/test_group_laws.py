@@ -41,7 +41,7 @@ def test_projection_changes_no_element_and_is_idempotent(group, key):
     product = group.multiply(group.multiply(a, b), b)
     projected = group.project(product)
     same(group, projected, product)
-    np.testing.assert_array_equal(group.project(projected), projected)
+    np.testing.assert_allclose(group.project(projected), projected, atol=2e-15)
 
 
 def test_moving_forth_and_back_returns(group, key):
@@ -51,6 +51,23 @@ def test_moving_forth_and_back_returns(group, key):
     same(group, group.move(a, 0.0 * velocity), a)
     moved = group.move(group.move(a, 0.25 * velocity), 0.75 * velocity)
     same(group, group.move(a, velocity), moved)
+
+
+def test_logarithm_is_undone_by_the_exponential(group, key):
+    (a,) = draw(group, key, 1)
+    logarithm = group.logarithm(a)
+    assert logarithm.shape == random_momentum(group, a, key=key).shape
+    np.testing.assert_allclose(
+        group.project(group.exponential(logarithm)), group.project(a), atol=1e-14
+    )
+    small = 0.1 * logarithm
+    np.testing.assert_allclose(group.logarithm(group.exponential(small)), small, atol=1e-14)
+
+
+def test_moving_is_multiplying_from_the_left(group, key):
+    (a,) = draw(group, key, 1)
+    velocity = random_momentum(group, a, key=key)
+    same(group, group.move(a, velocity), group.multiply(group.exponential(velocity), a))
 
 
 def test_trace_is_a_class_function(group, key):
@@ -82,7 +99,8 @@ def test_dtype_is_kept(group, key, dtype):
     p = random_momentum(group, a, key=key)
     results = [a, group.inverse(a), group.multiply(a, a), group.project(a), group.move(a, p)]
     assert {x.dtype for x in results} == {a.dtype}
-    assert group.real_trace(a).dtype == p.dtype == dtype
+    assert group.exponential(p).dtype == a.dtype
+    assert group.real_trace(a).dtype == group.logarithm(a).dtype == p.dtype == dtype
     assert kinetic_energy(p).dtype == jnp.float64
 
 

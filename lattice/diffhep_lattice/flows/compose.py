@@ -1,11 +1,16 @@
 """Bijections made of bijections."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffhep_lattice.flows.base import AbstractBijection
+
+Module = TypeVar("Module", bound=eqx.Module)
 
 
 class Chain(AbstractBijection):
@@ -78,8 +83,8 @@ class Repeat(AbstractBijection):
         return U, jnp.sum(log_dets, axis=0)
 
 
-def stack(bijections: list[AbstractBijection]) -> AbstractBijection:
-    """Bijections of the same form as one, with a leading axis on every array."""
+def stack(modules: Sequence[Module]) -> Module:
+    """Modules of the same form as one, with a leading axis on every array."""
     return jax.tree.map(
-        lambda *leaves: jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0], *bijections
+        lambda *leaves: jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0], *modules
     )

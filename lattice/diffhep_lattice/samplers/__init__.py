@@ -8,7 +8,9 @@ from diffhep_lattice.samplers.independence import (
     independence_metropolis as independence_metropolis,
 )
 from diffhep_lattice.samplers.instanton import instanton_hit as instanton_hit
+from diffhep_lattice.samplers.integrators import force_gradient as force_gradient
 from diffhep_lattice.samplers.integrators import leapfrog as leapfrog
+from diffhep_lattice.samplers.integrators import nested as nested
 from diffhep_lattice.samplers.integrators import omelyan2 as omelyan2
 from diffhep_lattice.samplers.integrators import omelyan4 as omelyan4
 from diffhep_lattice.samplers.latent_hmc import flow_hmc as flow_hmc

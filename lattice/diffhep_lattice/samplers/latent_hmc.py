@@ -15,7 +15,7 @@ from diffhep_lattice.flows.base import AbstractFlow
 from diffhep_lattice.groups import kinetic_energy
 from diffhep_lattice.samplers.algorithm import MetropolisInfo, metropolis
 from diffhep_lattice.samplers.hmc import check_trajectory
-from diffhep_lattice.samplers.integrators import Integrator, leapfrog
+from diffhep_lattice.samplers.integrators import AbstractIntegrator, leapfrog
 
 
 class LatentState(NamedTuple):
@@ -50,7 +50,7 @@ class FlowHMC(AbstractSamplingAlgorithm):
     action: AbstractAction
     step_size: Scalar = eqx.field(converter=partial(jnp.asarray, dtype=float))
     n_steps: int = eqx.field(static=True)
-    integrator: Integrator
+    integrator: AbstractIntegrator
 
     def __check_init__(self) -> None:
         check_trajectory(self.step_size, self.n_steps)
@@ -96,7 +96,7 @@ class FlowHMC(AbstractSamplingAlgorithm):
             return jax.tree.map(lambda v, f: v - time.astype(v.dtype) * f, p, force(q))
 
         return self.integrator.integrate(
-            drift, kick, latent, momentum, step_size=self.step_size, n_steps=self.n_steps
+            drift, (kick,), latent, momentum, step_size=self.step_size, n_steps=self.n_steps
         )
 
 
@@ -117,7 +117,7 @@ def flow_hmc(
     *,
     step_size: float | Scalar = 0.1,
     n_steps: int = 10,
-    integrator: Integrator | None = None,
+    integrator: AbstractIntegrator | None = None,
 ) -> FlowHMC:
     """Hamiltonian Monte Carlo in the latent space of a flow, the field-transformation HMC.
 
@@ -130,7 +130,7 @@ def flow_hmc(
         action: The action to sample.
         step_size: Time of one integrator step, in molecular-dynamics units; an array leaf.
         n_steps: Steps of one trajectory.
-        integrator: `leapfrog()` if left out, `omelyan2()` or `omelyan4()`.
+        integrator: `leapfrog()` if left out, or another scheme of `samplers.integrators`.
 
     Returns:
         The sampling algorithm; its states hold the field and its latent variables.

@@ -1,17 +1,16 @@
 r"""Gauge groups: what an action or a sampler asks of the link variables.
 
 A gauge field has the shape (mu, *element, *site): the direction first, then the axes of a group
-element, then the sites. Momenta are real coefficients in a basis of the Lie algebra in which the
-kinetic energy is $\frac12\sum p^2$, with the shape (mu, *algebra, *site).
+element, then the sites. A field with one element per site has the same shape with one direction.
+Momenta are real coefficients in a basis of the Lie algebra in which the kinetic energy is
+$\frac12\sum p^2$, with the shape (mu, *algebra, *site).
 """
 
 import abc
-from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from diffhep.core.checks import require_x64
@@ -19,17 +18,22 @@ from diffhep.core.typing import Key, Scalar
 
 
 class AbstractGroup(eqx.Module):
-    """A compact matrix group and the arrays that stand for its elements.
+    """A compact matrix group and the arrays that stand for its elements."""
 
-    Attributes:
-        n_colors: Dimension of the fundamental representation.
-        element_shape: Axes of one element, between the direction and the site axes.
-        algebra_shape: Axes of one element of the Lie algebra.
-    """
+    @property
+    @abc.abstractmethod
+    def n_colors(self) -> int:
+        """Dimension of the fundamental representation."""
 
-    n_colors: ClassVar[int]
-    element_shape: ClassVar[tuple[int, ...]]
-    algebra_shape: ClassVar[tuple[int, ...]]
+    @property
+    @abc.abstractmethod
+    def element_shape(self) -> tuple[int, ...]:
+        """Axes of one element, between the direction and the site axes."""
+
+    @property
+    @abc.abstractmethod
+    def algebra_shape(self) -> tuple[int, ...]:
+        """Axes of one element of the Lie algebra."""
 
     @abc.abstractmethod
     def haar(self, shape: tuple[int, ...], *, key: Key, dtype: jnp.dtype) -> Shaped[Array, "..."]:
@@ -44,6 +48,14 @@ class AbstractGroup(eqx.Module):
         """The inverse elements."""
 
     @abc.abstractmethod
+    def exponential(self, velocity: Float[Array, "..."]) -> Shaped[Array, "..."]:
+        """The elements exp(velocity), with `velocity` in the Lie algebra."""
+
+    @abc.abstractmethod
+    def logarithm(self, a: Shaped[Array, "..."]) -> Float[Array, "..."]:
+        """The shortest elements of the Lie algebra whose exponentials are `a`."""
+
+    @abc.abstractmethod
     def move(self, a: Shaped[Array, "..."], velocity: Float[Array, "..."]) -> Shaped[Array, "..."]:
         """The elements exp(velocity) a, with `velocity` in the Lie algebra."""
 
@@ -54,48 +66,6 @@ class AbstractGroup(eqx.Module):
     @abc.abstractmethod
     def real_trace(self, a: Shaped[Array, "..."]) -> Float[Array, "..."]:
         """Real part of the trace, without a factor 1/N."""
-
-
-class U1(AbstractGroup):
-    r"""The circle group. An element is its angle in radians, the link variable $e^{i\theta}$.
-
-    Any representative modulo $2\pi$ is good; `project` gives the one in $[-\pi, \pi)$.
-    """
-
-    n_colors: ClassVar[int] = 1
-    element_shape: ClassVar[tuple[int, ...]] = ()
-    algebra_shape: ClassVar[tuple[int, ...]] = ()
-
-    def haar(
-        self, shape: tuple[int, ...], *, key: Key, dtype: jnp.dtype | type = float
-    ) -> Float[Array, "..."]:
-        """Angles drawn uniformly."""
-        return jax.random.uniform(key, shape, dtype, -np.pi, np.pi)
-
-    def multiply(self, a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Sums of the angles."""
-        return a + b
-
-    def inverse(self, a: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Negative angles."""
-        return -a
-
-    def move(self, a: Float[Array, "..."], velocity: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Angles advanced by `velocity`, in radians."""
-        return a + velocity
-
-    def project(self, a: Float[Array, "..."]) -> Float[Array, "..."]:
-        r"""Angles in $[-\pi, \pi)$."""
-        return wrap(a)
-
-    def real_trace(self, a: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Cosines of the angles."""
-        return jnp.cos(a)
-
-
-def wrap(angle: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    r"""The representative of an angle in $[-\pi, \pi)$, in radians."""
-    return angle - 2 * np.pi * jnp.floor((angle + np.pi) * (0.5 / np.pi))
 
 
 def random_momentum(
@@ -117,6 +87,26 @@ def random_momentum(
     return jax.lax.optimization_barrier(jax.random.normal(key, shape, position.real.dtype))
 
 
+def inner_product(p: Float[Array, "..."], q: Float[Array, "..."]) -> Scalar:
+    r"""The invariant inner product $\sum p\,q$ of two fields of algebra elements.
+
+    For SU(N) it is $-2\sum_x\mathrm{tr}\,X Y$ of the matrices $X = i p^a T_a$ and $Y = i q^a T_a$.
+    It is accumulated in double precision.
+
+    Args:
+        p: Coefficients, shape (mu, *algebra, *site).
+        q: The same for the other field.
+
+    Returns:
+        The sum over directions, coefficients and sites.
+
+    Raises:
+        ConfigError: `jax_enable_x64` is off.
+    """
+    require_x64("the sum over the algebra")
+    return jnp.sum(p.astype(jnp.float64) * q.astype(jnp.float64))
+
+
 def kinetic_energy(momentum: Float[Array, "..."]) -> Scalar:
     r"""$\frac12\sum p^2$, accumulated in double precision.
 
@@ -124,5 +114,4 @@ def kinetic_energy(momentum: Float[Array, "..."]) -> Scalar:
         ConfigError: `jax_enable_x64` is off.
     """
     require_x64("the kinetic energy")
-    wide = momentum.astype(jnp.float64)
-    return 0.5 * jnp.sum(wide * wide)
+    return 0.5 * inner_product(momentum, momentum)
