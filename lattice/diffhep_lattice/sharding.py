@@ -2,8 +2,15 @@ r"""Gauge fields whose sites are divided over the devices of a mesh.
 
 A mesh names its axes after the directions, x, y, z and t, the last of which is always t; an axis
 "stream" divides independent Markov chains. Nothing else changes: `jnp.roll` across a cut exchanges
-halos, and random numbers belong to the global site, so that links have the same bits on any mesh.
-Sums over sites are added in another order: an action differs by rounding, relatively some 1e-16.
+halos, and random numbers belong to the global site.
+
+Links have the same bits on any mesh as long as XLA compiles the arithmetic of a site in the same
+way for a part as for the whole. It does where a part has two or more sites in every direction, and
+where no library adds the few numbers of a site in an order of its own; compilers may still fuse a
+product and a sum in one loop and not in another. Sums over sites are always added in another order:
+an action differs by rounding, relatively some 1e-16.
+
+On CPUs divide t first, then z: forces are computed block by block along x.
 """
 
 import jax
@@ -14,6 +21,9 @@ from jaxtyping import Array, Shaped
 from diffhep.core.checks import require, require_shape
 
 STREAM = "stream"
+
+LEAST_SITES = 2
+"""Sites of a part in each direction that is divided: of a single one, XLA makes other loops."""
 
 
 def name_directions(dimension: int) -> tuple[str, ...]:
@@ -53,9 +63,10 @@ def partition_streams(mesh: Mesh, shape: tuple[int, ...]) -> PartitionSpec:
     lengths = dict(zip(names, shape[len(shape) - len(names) :], strict=True)) | {STREAM: shape[0]}
     for name, parts in mesh.shape.items():
         require(name in lengths, "mesh", f"have axes out of {', '.join(lengths)}", name)
-        what = "streams" if name == STREAM else f"sites along {name}"
-        rule = f"divide the {lengths[name]} {what} into equal parts"
-        require(lengths[name] % parts == 0, "mesh", rule, parts)
+        what, least = ("streams", 1) if name == STREAM else (f"sites along {name}", LEAST_SITES)
+        rule = f"divide the {lengths[name]} {what} into equal parts of at least {least}"
+        good = lengths[name] % parts == 0 and (parts == 1 or lengths[name] >= parts * least)
+        require(good, "mesh", rule, parts)
     axes = (STREAM, *(None,) * (len(shape) - 1 - len(names)), *names)
     return PartitionSpec(*(axis if axis in mesh.shape else None for axis in axes))
 

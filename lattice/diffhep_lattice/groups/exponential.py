@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 from diffhep_lattice.groups.algebra import hermitian_matrix
-from diffhep_lattice.groups.matrices import identity, multiply
+from diffhep_lattice.groups.matrices import add_entries, identity, multiply
 
 _RADIUS = 0.5
 """Largest eigenvalue for the Taylor series."""
@@ -61,12 +61,12 @@ def _characteristic(
     p: Float[Array, "mu algebra *site"], powers: list[Complex[Array, "..."]], n: int
 ) -> Float[Array, "k mu *site"]:
     """The coefficients c_k of Q^N, k = 0..N-2, by Newton's identities from traces of powers."""
-    traces = [jnp.zeros_like(p[:, 0]), 0.5 * jnp.sum(p * p, axis=1)]
+    traces = [jnp.zeros_like(p[:, 0]), 0.5 * add_entries(p * p, 1)]
     for k in range(3, n + 1):
         left, right = powers[k // 2 - 1], powers[k - k // 2 - 1]
         # The powers are Hermitian, so the trace of a product is a sum over entries.
         overlap = left.real * right.real + left.imag * right.imag
-        traces.append(jnp.sum(overlap, axis=(1, 2)))
+        traces.append(add_entries(overlap, 1, 2))
     symmetric = [jnp.ones_like(p[:, 0])]
     for k in range(1, n + 1):
         terms = [(-1) ** (i - 1) * symmetric[k - i] * traces[i - 1] for i in range(1, k + 1)]

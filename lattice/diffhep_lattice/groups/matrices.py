@@ -10,7 +10,10 @@ each product keeps XLA from computing it again inside every one of its users.
 (mu, row, column, *site). Other axes broadcast.
 """
 
+import functools
+import itertools
 import math
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +58,23 @@ def entry(a: Inexact[Array, "..."], row: int, column: int, axis: int = 1) -> Arr
 def trace(a: Inexact[Array, "..."], axis: int = 1) -> Array:
     """The traces."""
     return sum(entry(a, i, i, axis) for i in range(1, a.shape[axis])) + entry(a, 0, 0, axis)
+
+
+def add_entries(a: Float[Array, "..."], *axes: int) -> Array:
+    """The sum over short axes of a real field, its entries added one after the other.
+
+    Of `jnp.sum`, XLA on CPU hands large fields but not small ones to a library that adds in another
+    order: the parts of a field divided over devices would differ from the whole in their last bits.
+
+    Args:
+        a: The field.
+        *axes: Axes of a few entries, not negative.
+
+    Returns:
+        The sum, without these axes.
+    """
+    ranges = [range(n) if axis in axes else [slice(None)] for axis, n in enumerate(a.shape)]
+    return functools.reduce(operator.add, [a[index] for index in itertools.product(*ranges)])
 
 
 def identity(n: int, ndim: int, axis: int = 1) -> Float[np.ndarray, "..."]:
@@ -110,8 +130,8 @@ def polar_unitary(a: Complex[Array, "mu row column *site"]) -> Complex[Array, ".
     gram = dagger_multiply(a, a)
     # The mean squared singular value becomes one, and the largest, by Gershgorin, at most 2.5.
     gram = gram * (n / trace(gram).real)[:, None, None]
-    largest = jnp.max(jnp.sum(jnp.abs(gram), axis=1), axis=1)
-    scale = jnp.sqrt(n / jnp.sum(jnp.square(jnp.abs(a)), axis=(1, 2)))
+    largest = jnp.max(add_entries(jnp.abs(gram), 1), axis=1)
+    scale = jnp.sqrt(n / add_entries(jnp.square(jnp.abs(a)), 1, 2))
     scale = scale * jnp.minimum(1.0, jnp.sqrt(_POLAR_NORM / largest))
     start = jnp.zeros((), int), a * scale[:, None, None], jnp.asarray(jnp.inf, a.real.dtype)
     return jax.lax.while_loop(unfinished, improve, start)[1]

@@ -151,7 +151,7 @@ def _orthonormalise(vectors: Links) -> Links:
         for _ in range(2):
             overlaps = jnp.sum(jnp.conj(columns) * column[:, :, None], axis=1, keepdims=True)
             column = column - jnp.sum(columns * overlaps, axis=2)
-        norm = jnp.sqrt(jnp.sum(jnp.square(jnp.abs(column)), axis=1, keepdims=True))
+        norm = jnp.sqrt(matrices.add_entries(jnp.square(jnp.abs(column)), 1))[:, None]
         return columns.at[:, :, index].set(column / norm)
 
     return jax.lax.fori_loop(0, vectors.shape[1], add_column, jnp.zeros_like(vectors))
