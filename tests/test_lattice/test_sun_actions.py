@@ -62,14 +62,11 @@ def both(action, boundary):
     ("action", "boundary", "n", "site"),
     [
         ("wilson", "periodic", 2, (2, 5)),
-        ("wilson", "open", 3, (3, 4)),
-        ("wilson", "open", 2, (2, 3, 4)),
+        ("wilson", "open", 3, (2, 3, 4)),
         ("wilson", "periodic", 4, (3, 2)),
-        ("wilson", "periodic", 3, (2, 2, 3, 4)),
-        ("wilson", "periodic", 2, (2, 2, 2, 2, 3)),
+        ("wilson", "periodic", 2, (2, 2, 3, 4)),
         ("improved", "periodic", 2, (2, 5)),
         ("improved", "open", 2, (3, 2, 4)),
-        ("improved", "periodic", 3, (2, 3, 4)),
     ],
     ids=str,
 )
@@ -84,7 +81,7 @@ def test_force_is_the_gradient(action, boundary, n, site, key):
 @pytest.mark.parametrize("action", ["wilson", "improved"])
 def test_action_is_gauge_invariant_and_force_covariant(action, key):
     """The matrices of the force are conjugated by the transformation at their site."""
-    group, site = SU3(), (2, 3, 4)
+    group, site = SU2(), (3, 2, 4)
     S = both(action, "open")(group)
     U = draw(group, site, key)
     g = draw(group, site, jax.random.fold_in(key, 1))[0]
@@ -96,7 +93,7 @@ def test_action_is_gauge_invariant_and_force_covariant(action, key):
 
 
 def test_values_on_the_unit_field_and_in_plaquettes(key):
-    group, site = SU2(), (2, 3, 4)
+    group, site = SU2(), (3, 2, 4)
     one = jnp.broadcast_to(jnp.eye(2).reshape(1, 2, 2, 1, 1, 1), (3, 2, 2, *site)) + 0j
     n_plaquettes, n_rectangles = 3 * 24, 6 * 24
     assert float(WilsonAction(_BETA, group)(one)) == pytest.approx(-_BETA * n_plaquettes)
@@ -119,8 +116,8 @@ def test_values_on_the_unit_field_and_in_plaquettes(key):
 
 def test_links_across_an_open_boundary_are_free(key):
     group = SU2()
-    U = draw(group, (2, 3, 4), key)
-    V = U.at[-1, ..., -1].set(draw(group, (2, 3, 4), jax.random.fold_in(key, 1))[-1, ..., -1])
+    U = draw(group, (3, 2, 4), key)
+    V = U.at[-1, ..., -1].set(draw(group, (3, 2, 4), jax.random.fold_in(key, 1))[-1, ..., -1])
     for action in (WilsonAction(_BETA, group, "open"), iwasaki(_BETA, group, "open")):
         value, force, _ = evaluate(action, U)
         other, other_force, _ = evaluate(action, V)
@@ -129,8 +126,7 @@ def test_links_across_an_open_boundary_are_free(key):
         np.testing.assert_array_equal(force[-1, ..., -1], 0.0)
 
 
-@pytest.mark.parametrize("site", [(6, 4), (6, 2, 4), (4, 2, 2, 3)], ids=str)
-@pytest.mark.parametrize("boundary", ["periodic", "open"])
+@pytest.mark.parametrize(("site", "boundary"), [((6, 4), "periodic"), ((6, 2, 4), "open")], ids=str)
 def test_blocks_of_rows_add_up_to_the_whole(site, boundary, key):
     U, weights = draw(SU2(), site, key), loop_weights(boundary, site[-1])
     whole = jax.jit(_force_by_blocks(site[0]))(U, weights)
@@ -151,16 +147,20 @@ def test_large_lattices_are_taken_by_blocks(key):
 
 
 def test_staples_close_to_the_loops_of_the_force(key):
-    U, weights = draw(SU3(), (2, 3, 4), key), loop_weights("open", 4)
-    loops = [multiply(U[mu], link_staples(U, mu, weights), 0) for mu in range(3)]
-    np.testing.assert_allclose(
-        algebra_coefficients(jnp.stack(loops)), plaquette_force(U, weights), atol=1e-14
-    )
+    U, weights = draw(SU2(), (3, 2, 4), key), loop_weights("open", 4)
+
+    @jax.jit
+    def both_ways(U):
+        loops = [multiply(U[mu], link_staples(U, mu, weights), 0) for mu in range(3)]
+        return algebra_coefficients(jnp.stack(loops)), plaquette_force(U, weights)
+
+    by_link, by_plane = both_ways(U)
+    np.testing.assert_allclose(by_link, by_plane, atol=1e-14)
 
 
 def test_wilson_force_reads_the_group_off_the_field(key):
-    U = draw(SU3(), (3, 4), key)
-    np.testing.assert_array_equal(wilson_force(U, _BETA), WilsonAction(_BETA, SU3()).force(U))
+    U = draw(SU2(), (3, 4), key)
+    np.testing.assert_array_equal(wilson_force(U, _BETA), WilsonAction(_BETA, SU2()).force(U))
     angles = jax.random.normal(key, (2, 4, 6))
     np.testing.assert_array_equal(wilson_force(angles, _BETA), WilsonAction(_BETA).force(angles))
 
@@ -180,7 +180,7 @@ def test_sum_of_actions_is_their_sum(key):
 
 
 def test_single_precision_force_is_near_the_double_one(key):
-    U = draw(SU3(), (4, 4, 4, 4), key)
+    U = draw(SU3(), (4, 4, 4), key)
     force = jax.jit(plaquette_force)
     narrow = force(U.astype(jnp.complex64))
     assert narrow.dtype == jnp.float32

@@ -10,7 +10,6 @@ import pytest
 
 from diffhep.core.errors import ConfigError, ShapeError
 from diffhep_lattice.groups import SU2, SU3
-from diffhep_lattice.groups.matrices import multiply
 from diffhep_lattice.observables import (
     charge_density,
     energy_density,
@@ -26,6 +25,7 @@ from diffhep_lattice.observables import (
     topological_charge,
     wilson_loop,
 )
+from diffhep_lattice.observables.topology import _IMPROVED_CLOVER
 
 pytestmark = pytest.mark.fast
 
@@ -43,10 +43,11 @@ def measure(U):
         "planes": plane_plaquettes(U),
         "spatial": spatial_plaquette(U),
         "temporal": temporal_plaquette(U),
-        "loop": wilson_loop(U, 2, 3),
-        "loop_13": wilson_loop(U, 1, 4, plane=(2, 1)),
+        "loop": wilson_loop(U, 2, 3, plane=(0, 1)),
+        "loop_24": wilson_loop(U, 1, 4, plane=(2, 1)),
         "lines": polyakov_lines(U),
         "polyakov": polyakov_loop(U, 0),
+        "strength_squared": jnp.sum(field_strength(U, improved=True) ** 2, axis=1),
         "clover": energy_density(U),
         "energy": energy_density(U, kind="plaquette"),
         "density": charge_density(U),
@@ -58,14 +59,14 @@ def measure(U):
 def rough():
     """A field without any order, and what is measured on it."""
     U = draw(SU3(), _SITE, jax.random.key(11))
-    return U, measure(U)
+    return U, measure(U) | {"strength": jax.jit(field_strength)(U)}
 
 
 def test_observables_are_gauge_invariant(rough, key):
     U, values = rough
     g = draw(SU3(), _SITE, key)[0]
-    transformed = measure(gauge_transform(U, g))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), values, transformed)
+    for name, value in measure(gauge_transform(U, g)).items():
+        np.testing.assert_allclose(value, values[name], atol=1e-12, err_msg=name)
     assert float(jnp.max(jnp.abs(values["density"]))) > 1e-3
 
 
@@ -78,8 +79,8 @@ def test_means_are_means_of_the_planes(rough):
     assert float(values["temporal"]) == pytest.approx(expected, abs=1e-15)
     mean = 0.5 * (float(values["spatial"]) + float(values["temporal"]))
     assert mean == pytest.approx(float(plaquette(U)), abs=1e-15)
-    one_by_one = [float(wilson_loop(U, 1, 1, plane=plane)) for plane in planes(4)[:2]]
-    np.testing.assert_allclose(one_by_one, values["planes"][:2], atol=1e-15)
+    loop = float(wilson_loop(U, 1, 1, plane=(0, 2)))
+    assert loop == pytest.approx(float(values["planes"][1]), abs=1e-15)
 
 
 def test_plaquette_and_clover_energies_are_those_of_their_loops(rough):
@@ -87,40 +88,28 @@ def test_plaquette_and_clover_energies_are_those_of_their_loops(rough):
     n_planes, n = 6, 3
     expected = 2 * n * n_planes * (1 - float(plaquette(U)))
     assert float(jnp.mean(values["energy"])) == pytest.approx(expected, rel=1e-13)
-    F = field_strength(U)
+    F = values["strength"]
     assert F.shape == (n_planes, 8, *_SITE)
-    expected = 0.25 * sum(float(jnp.sum(F[i] ** 2)) for i in range(n_planes) for _ in range(2))
-    assert float(jnp.sum(values["clover"])) == pytest.approx(expected, rel=1e-13)
+    # A quarter of the sum over all pairs of directions, in which every plane occurs twice.
+    np.testing.assert_allclose(values["clover"], 0.5 * jnp.sum(F**2, axis=(0, 1)), atol=1e-14)
 
 
 def test_loop_is_the_product_of_its_links(rough):
-    U, _ = rough
-    x = (1, 3, 2, 0)
+    """All loops of the mean written out with NumPy, link by link."""
+    U, values = rough
+    field = np.moveaxis(np.asarray(U), (1, 2), (-2, -1))
 
     def link(mu, *steps):
-        site = tuple((a + b) % n for a, b, n in zip(x, steps, _SITE, strict=True))
-        return np.asarray(U)[(mu, slice(None), slice(None), *site)]
+        return np.roll(field[mu], [-step for step in steps], axis=range(4))
 
-    path = link(1, 0, 0, 0, 0) @ link(1, 0, 1, 0, 0) @ link(3, 0, 2, 0, 0)
-    back = link(3, 0, 0, 0, 0) @ link(1, 0, 0, 0, 1) @ link(1, 0, 1, 0, 1)
-    expected = np.trace(path @ back.conj().T).real / 3
-    shifted = jnp.roll(U, [-a for a in x], axis=(3, 4, 5, 6))
-    loops = jax.grad(lambda w: wilson_loop(shifted * w[None, None, None], 2, 1, plane=(1, 3)))
-    # The mean depends on every corner: of degree one in each of the six links.
-    assert float(jnp.sum(loops(jnp.ones(_SITE)))) == pytest.approx(
-        6 * float(wilson_loop(U, 2, 1, plane=(1, 3))), rel=1e-10
-    )
-    corner = jnp.zeros(_SITE).at[0, 0, 0, 0].set(1.0)
-    A = multiply(
-        multiply(shifted[1], jnp.roll(shifted[1], -1, 3), 0), jnp.roll(shifted[3], -2, 3), 0
-    )
-    B = multiply(
-        multiply(shifted[3], jnp.roll(shifted[1], -1, 5), 0),
-        jnp.roll(jnp.roll(shifted[1], -1, 5), -1, 3),
-        0,
-    )
-    found = float(jnp.sum(corner * jnp.sum((A * B.conj()).real, axis=(0, 1))) / 3)
-    assert found == pytest.approx(expected, abs=1e-14)
+    forth = link(2, 0, 0, 0, 0)
+    back = np.eye(3)
+    for step in range(4):
+        forth = forth @ link(1, 0, step, 1, 0)
+        back = back @ link(1, 0, step, 0, 0)
+    back = back @ link(2, 0, 4, 0, 0)
+    traces = np.einsum("...ij,...ij->...", forth, back.conj()).real / 3
+    assert float(values["loop_24"]) == pytest.approx(traces.mean(), abs=1e-15)
 
 
 def flux_field(group, site, fluxes):
@@ -144,34 +133,37 @@ def flux_field(group, site, fluxes):
     return jnp.asarray(links.reshape(4, group.n, group.n, *site)), charges
 
 
-@pytest.mark.parametrize("group", [SU2(), SU3()], ids=["su2", "su3"])
-def test_constant_flux_has_the_known_strength_and_charge(group):
-    """All loops of a plane are equal: the clover sees sin(charge * flux) for every eigenvalue."""
-    site, fluxes = (6, 6, 6, 6), (1, 1)
-    U, charges = flux_field(group, site, fluxes)
-    omega = 2 * np.pi / 36
+def test_constant_flux_has_the_known_strength_and_charge():
+    """All loops of a plane are equal: a clover sees sin(charge * flux) for every eigenvalue."""
+    U, charges = flux_field(SU3(), _SITE, (1, 2))
+    flux_01, flux_23 = 2 * np.pi / 8 * charges, 2 * np.pi * 2 / 12 * charges
     values = measure(U)
-    planar = np.mean(np.cos(charges * omega))
-    np.testing.assert_allclose(values["planes"], [planar, 1, 1, 1, 1, planar], atol=1e-14)
-    loop = np.mean(np.cos(6 * charges * omega))
-    assert float(wilson_loop(U, 2, 3, plane=(0, 1))) == pytest.approx(loop, abs=1e-13)
-    # The charge is 4 F01 F23 / (8 pi^2) of traces over the eigenvalues, less the mean of the sines.
-    sines = np.sin(charges * omega)
-    sines -= sines.mean()
-    volume = 6**4
-    expected = volume * 2 * np.sum(sines**2) / (8 * np.pi**2)
-    assert float(topological_charge(U)) == pytest.approx(expected, rel=1e-12)
-    continuum = volume * 2 * np.sum((charges * omega) ** 2) / (8 * np.pi**2)
-    assert continuum == pytest.approx(np.sum(charges**2))
-    improved = float(topological_charge(U, improved=True))
-    # Loops of 2x2 and 3x3 links hold four and nine times the flux; the weights are those of the
-    # five-loop charge cut to three, which cancel the errors of order a^2 and a^4.
-    x = charges * omega
-    mixed = 1.5 * np.sin(x) - 0.6 / 4 * np.sin(4 * x) + 0.1 / 9 * np.sin(9 * x)
-    mixed -= mixed.mean()
-    assert improved == pytest.approx(volume * 2 * np.sum(mixed**2) / (8 * np.pi**2), rel=1e-12)
-    energy = volume * 2 * np.sum(sines**2)
-    assert float(jnp.sum(values["clover"])) == pytest.approx(energy, rel=1e-12)
+    np.testing.assert_allclose(values["planes"][0], np.mean(np.cos(flux_01)), atol=1e-14)
+    np.testing.assert_allclose(values["planes"][5], np.mean(np.cos(flux_23)), atol=1e-14)
+    np.testing.assert_allclose(values["planes"][1:5], 1.0, atol=1e-14)
+    assert float(values["loop"]) == pytest.approx(np.mean(np.cos(6 * flux_01)), abs=1e-13)
+
+    def strength(flux, weights):
+        terms = [w * np.sin(m * m * flux) for m, w in enumerate(weights, start=1)]
+        total = np.sum(terms, axis=0)
+        return total - total.mean()
+
+    for name, weights in (("density", (1.0,)), ("improved", _IMPROVED_CLOVER)):
+        F_01, F_23 = strength(flux_01, weights), strength(flux_23, weights)
+        # Eight of the terms of epsilon tr F F are alike.
+        density = 8 * np.sum(F_01 * F_23) / (32 * np.pi**2)
+        np.testing.assert_allclose(values[name], density, atol=1e-14)
+    plain = strength(flux_01, (1.0,)), strength(flux_23, (1.0,))
+    energy = sum(np.sum(F**2) for F in plain)
+    np.testing.assert_allclose(values["clover"], energy, atol=1e-13)
+
+
+def test_improved_weights_cancel_the_leading_errors():
+    """An m x m loop sees m^2 F, m^4 a^2 and m^6 a^4 corrections."""
+    m, weights = np.arange(1, 4), np.array(_IMPROVED_CLOVER)
+    assert np.sum(weights * m**2) == pytest.approx(1.0, abs=1e-15)
+    assert np.sum(weights * m**4) == pytest.approx(0.0, abs=1e-14)
+    assert np.sum(weights * m**6) == pytest.approx(0.0, abs=1e-13)
 
 
 def test_charge_is_odd_under_reflection(rough):
