@@ -11,8 +11,11 @@ from diffhep_lattice.actions import iwasaki as iwasaki
 from diffhep_lattice.actions import symanzik as symanzik
 from diffhep_lattice.actions import wilson_force as wilson_force
 from diffhep_lattice.flows import block_flow as block_flow
+from diffhep_lattice.flows import checkerboard_flow as checkerboard_flow
+from diffhep_lattice.flows import continuous_flow as continuous_flow
 from diffhep_lattice.flows import multiscale_flow as multiscale_flow
 from diffhep_lattice.flows import stripe_flow as stripe_flow
+from diffhep_lattice.flows import with_steps as with_steps
 from diffhep_lattice.geometry import Lattice as Lattice
 from diffhep_lattice.groups import SU2 as SU2
 from diffhep_lattice.groups import SU3 as SU3
