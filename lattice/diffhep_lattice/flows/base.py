@@ -1,16 +1,55 @@
 """What a flow and its parts offer."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from diffhep.core.checks import require, require_shape
+from diffhep.core.checks import as_integer, require, require_shape, require_type, require_x64
 from diffhep.core.rng import keys_for_chains
 from diffhep.core.typing import Key, PyTree
+from diffhep_lattice.actions.base import require_action
 from diffhep_lattice.geometry import Lattice
+from diffhep_lattice.groups import SUN
+
+
+def require_lattice(lattice: Any) -> None:
+    """Raise a `ConfigError` unless an argument is a lattice."""
+    require_type(lattice, Lattice, "lattice", "be a Lattice, such as Lattice((8, 8))")
+
+
+def count_batch_axes(lattice: Lattice, U: Any, name: str = "U") -> int:
+    """The number of axes before those of a field of angles on a lattice, after checking it.
+
+    Args:
+        lattice: The lattice.
+        U: Link angles in radians, (*batch, mu, *site).
+        name: The argument's name.
+
+    Returns:
+        The number of batch axes.
+
+    Raises:
+        ShapeError: The last axes are not those of a gauge field on the lattice, or the dtype is not
+            real floating.
+        ConfigError: `U` is no array.
+    """
+    require_type(U, (jax.Array, np.ndarray), name, "be an array")
+    real = bool(jnp.issubdtype(U.dtype, jnp.floating))
+    require_shape(real, name, "be a real floating array", f"dtype {U.dtype}")
+    field = (lattice.dimension, *lattice.shape)
+    n_batch = U.ndim - len(field)
+    require_shape(
+        n_batch >= 0 and U.shape[n_batch:] == field,
+        name,
+        f"end with the axes {field} of the flow's lattice",
+        f"shape {U.shape}",
+    )
+    return n_batch
 
 
 class AbstractBijection(eqx.Module):
@@ -83,10 +122,9 @@ class AbstractFlow(eqx.Module):
             Link angles in radians, and $\log q$ of each.
 
         Raises:
-            ConfigError: `n` is not positive.
+            ConfigError: `n` is no positive integer, or `jax_enable_x64` is off.
         """
-        require(n >= 1, "n", "be at least 1", n)
-        U, log_q = self.push_forward(self.sample_latents(key, n))
+        U, log_q = self.push_forward(self.sample_latents(key, as_integer(n, "n", low=1)))
         return jnp.moveaxis(U, -1, 0), log_q
 
     def sample_latents(self, key: Key, n: int) -> PyTree:
@@ -94,12 +132,14 @@ class AbstractFlow(eqx.Module):
         return jax.vmap(self.sample_latent, out_axes=-1)(keys_for_chains(key, n))
 
     def push_forward(self, z: PyTree) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
-        r"""Fields of latent variables and their $\log q$, the batch axes last."""
+        r"""Fields of latent variables and their $\log q$, the batch axes last; needs x64."""
+        require_x64("the sum of the log-density")
         U, log_det = self.forward_and_log_det(z)
         return U, self.log_prob_latent(z) - log_det
 
     def pull_back(self, U: Float[Array, "mu ..."]) -> Float[Array, "..."]:
-        r"""$\log q$ of fields, the batch axes last."""
+        r"""$\log q$ of fields, the batch axes last; needs x64."""
+        require_x64("the sum of the log-density")
         z, log_det = self.inverse_and_log_det(U)
         return self.log_prob_latent(z) + log_det
 
@@ -113,15 +153,23 @@ class AbstractFlow(eqx.Module):
             $\log q(U)$ per configuration.
 
         Raises:
-            ShapeError: The last axes are not those of a gauge field on the flow's lattice.
+            ShapeError: The last axes are not those of a gauge field on the flow's lattice, or the
+                dtype is not real floating.
+            ConfigError: `U` is no array, or `jax_enable_x64` is off.
         """
-        field = (self.lattice.dimension, *self.lattice.shape)
-        batch = U.ndim - len(field)
-        require_shape(
-            batch >= 0 and U.shape[batch:] == field,
-            "U",
-            f"end with the axes {field} of the flow's lattice",
-            f"shape {U.shape}",
-        )
-        flat = jnp.moveaxis(U.reshape(-1, *field), 0, -1)
-        return self.pull_back(flat).reshape(U.shape[:batch])
+        n_batch = count_batch_axes(self.lattice, U)
+        flat = jnp.moveaxis(U.reshape(-1, *U.shape[n_batch:]), 0, -1)
+        return self.pull_back(flat).reshape(U.shape[:n_batch])
+
+
+def require_flow(flow: Any) -> None:
+    """Raise a `ConfigError` unless an argument is a flow."""
+    require_type(flow, AbstractFlow, "flow", "be a flow, such as stripe_flow(lattice, key=key)")
+
+
+def require_pair(flow: Any, action: Any) -> None:
+    """Raise a `ConfigError` unless there are a flow and an action of the fields it draws."""
+    require_flow(flow)
+    require_action(action)
+    is_matrix = isinstance(action.group, SUN)
+    require(not is_matrix, "action.group", "be one of angles, as flows draw them", action.group)
