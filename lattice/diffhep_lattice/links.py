@@ -72,6 +72,8 @@ def require_unitary(U: Shaped[Array | np.ndarray, "mu ..."], name: str = "U") ->
     """
     if isinstance(U, Tracer):
         return
+    if is_matrix_field(U):
+        lattice_of_links(U)
     deviation = float(_deviation(jnp.asarray(U)))
     if not deviation <= UNITARITY_TOLERANCE:
         raise DataError(

@@ -281,5 +281,7 @@ def test_fields_of_a_wrong_shape_are_refused(key):
     for shape in ((4, 4), (2, 4, 8), (3, 4, 4), (2, 4, 4, 1)):
         with pytest.raises(ShapeError, match=r"Argument `U` must end with the axes \(2, 4, 4\)"):
             flow.log_prob(jnp.zeros(shape))
-    with pytest.raises(ConfigError, match="Argument `n` must be an integer of at least 1, but it is 0"):
+    with pytest.raises(
+        ConfigError, match="Argument `n` must be an integer of at least 1, but it is 0"
+    ):
         flow.sample_and_log_prob(key, 0)

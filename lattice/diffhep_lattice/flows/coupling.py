@@ -201,10 +201,11 @@ def stripe_flow(
 ) -> CouplingFlow:
     """The published flow: stripes of single plaquettes, directions and offsets in turn.
 
-    With very large parameters, networks whose outputs reach tens, the maps are invertible in exact
-    arithmetic alone: slopes of the kernels span the range of the dtype, and the inverse, with it
-    `log_prob` of given fields, loses digits without notice. `forward_and_log_det` and the densities
-    of the flow's own samples stay right. A round trip on a few samples shows it.
+    With very large parameters the maps are invertible in exact arithmetic alone: `log_prob` of
+    given fields then loses its digits without notice, while samples and their densities stay right.
+    A round trip of some samples shows it. Its error in the links, for 16 splines on 8 x 8 sites in
+    double precision, is 3e-14 where log-determinants reach 17, 1e-3 where they reach 105, and of
+    order one where they reach 800.
 
     Args:
         lattice: A two-dimensional lattice with lengths divisible by 4.
