@@ -72,9 +72,10 @@ def require_unitary(U: Shaped[Array | np.ndarray, "mu ..."], name: str = "U") ->
     """
     if isinstance(U, Tracer):
         return
-    if is_matrix_field(U):
-        lattice_of_links(U)
-    deviation = float(_deviation(jnp.asarray(U)))
+    links = jnp.asarray(U)
+    if is_matrix_field(links):
+        lattice_of_links(links)
+    deviation = float(_deviation(links))
     if not deviation <= UNITARITY_TOLERANCE:
         raise DataError(
             f"Argument `{name}` must hold finite links of the group to {UNITARITY_TOLERANCE:g}, "

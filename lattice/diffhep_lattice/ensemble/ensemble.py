@@ -147,8 +147,8 @@ class Ensemble:
         require_shape(
             start.ndim >= 3 and start.shape[0] >= 1, "start", rule, f"shape {start.shape}"
         )
-        for stream in range(start.shape[0]):
-            require_unitary(start[stream], "start")
+        for field in start:
+            require_unitary(field, "start")
         require(reseed is None or reseed >= 1, "reseed", "be at least 1", reseed)
         self._algorithm = algorithm
         self._schedule = schedule
