@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from diffhep.core.checks import (
     as_integer,
@@ -33,7 +33,7 @@ from diffhep.core.rng import key_at, key_for
 from diffhep.core.stats import ess_fraction_with_error, gamma_method, log_mean_weight
 from diffhep.core.typing import Key, Scalar
 from diffhep_lattice.actions.base import AbstractAction, require_action
-from diffhep_lattice.flows.base import AbstractFlow, require_flow, require_pair
+from diffhep_lattice.flows.base import AbstractFlow, count_batch_axes, require_flow, require_pair
 
 Gradient = Literal["path", "reparameterised"]
 """How the reverse divergence is differentiated."""
@@ -101,16 +101,16 @@ class ForwardKL(eqx.Module):
     r"""The loss $-\langle\log q(U)\rangle_p$ on given configurations, in random batches.
 
     Attributes:
-        configurations: Samples of the target, batch axis first, link angles in radians.
+        configurations: Samples of the target, batch axis first.
         batch: Configurations per step.
 
     Raises:
         ConfigError: `batch` is no positive integer, or `configurations` are no array.
-        ShapeError: There is no configuration, or they are not real floating; in a step, if they do
-            not have the shape of the flow's fields.
+        ShapeError: There is no configuration, or they are not floating; in a step, if they are
+            no fields of the flow.
     """
 
-    configurations: Float[Array, "config mu *site"]
+    configurations: Shaped[Array, "config *field"]
     batch: int = _count("batch", 1, default=256)
 
     def __check_init__(self) -> None:
@@ -120,21 +120,22 @@ class ForwardKL(eqx.Module):
         """The loss of a batch drawn with replacement, in the dtype of the flow."""
         _check_configurations(self.configurations, flow)
         chosen = jax.random.randint(key, (self.batch,), 0, self.configurations.shape[0])
-        fields = self.configurations[chosen].astype(flow.dtype)
+        fields = self.configurations[chosen].astype(flow.field.dtype)
         return -jnp.mean(flow.log_prob(fields))
 
 
 def _check_configurations(fields: Any, flow: AbstractFlow | None = None) -> None:
-    """Raise an error unless there are fields, of a flow's lattice if one is given."""
-    name, rule = "configurations", "have shape (config, mu, *site) with at least one of them"
+    """Raise an error unless there are fields, those of a flow if one is given."""
+    name = "configurations"
     require_type(fields, (jax.Array, np.ndarray), name, "be an array")
-    real = bool(jnp.issubdtype(fields.dtype, jnp.floating))
-    require_shape(real, name, "be a real floating array", f"dtype {fields.dtype}")
-    good = fields.ndim >= 3 and fields.shape[0] >= 1 and fields.shape[1] == fields.ndim - 2
-    if flow is not None:
-        rule = f"{rule}, those of the flow's lattice {flow.lattice.shape}"
-        good = good and fields.shape[2:] == flow.lattice.shape
+    inexact = bool(jnp.issubdtype(fields.dtype, jnp.inexact))
+    require_shape(inexact, name, "be a floating array", f"dtype {fields.dtype}")
+    good = fields.ndim >= 2 and fields.shape[0] >= 1
+    rule = "have shape (config, *field) with at least one of them"
     require_shape(good, name, rule, f"shape {fields.shape}")
+    if flow is not None:
+        good = count_batch_axes(flow, fields, name) == 1
+        require_shape(good, name, "have one axis before the field's", f"shape {fields.shape}")
 
 
 def train(
@@ -239,7 +240,7 @@ def evaluate(
     n: int = 16_384,
     *,
     key: Key,
-    configurations: Float[Array, "config mu *site"] | None = None,
+    configurations: Float[Array, "config *field"] | None = None,
     chunk: int = 1024,
 ) -> FlowReport:
     """Measure a flow against an action.
@@ -298,7 +299,7 @@ def _draw_log_weights(
 
 
 def _forward_ess(
-    flow: AbstractFlow, action: AbstractAction, configurations: Float[Array, "config mu *site"]
+    flow: AbstractFlow, action: AbstractAction, configurations: Float[Array, "config *field"]
 ) -> float:
     log_w = -jax.vmap(action)(configurations) - eqx.filter_jit(flow.log_prob)(configurations)
     n = jnp.log(log_w.size)

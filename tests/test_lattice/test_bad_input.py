@@ -69,6 +69,17 @@ NUMBERS = {
     "complex beta": (lambda: dl.WilsonAction(2j), ConfigError, "`beta` must be one real number"),
     "beta as a bool": (lambda: dl.WilsonAction(True), ConfigError, "`beta` must be one real"),
     "no beta": (lambda: dl.WilsonAction(None), ConfigError, "`beta` must be one real number"),
+    "beta of two spins": (lambda: dl.XYAction(jnp.ones(2)), ShapeError, "`beta` must be one real"),
+    "mass of two": (
+        lambda: dl.Phi4Action(jnp.ones(2), 1.0),
+        ShapeError,
+        "`mass_squared` must be one real number",
+    ),
+    "components as a float": (
+        lambda: dl.Phi4Action(1.0, 1.0, n_components=2.0),
+        ConfigError,
+        "`n_components` must be an integer of at least 1",
+    ),
     "improved beta of two": (
         lambda: dl.iwasaki(np.ones(2), dl.SU3()),
         ShapeError,
@@ -269,19 +280,19 @@ FIELDS = {
         "`U` must be a real floating array, but it has dtype int64",
     ),
     "training on complex angles": (
-        lambda: dl.ForwardKL((U + 0j)[None]),
+        lambda: dl.ForwardKL((U + 0j)[None])(stripes(), KEY, 0),
         ShapeError,
         "`configurations` must be a real floating array",
     ),
     "training on another lattice": (
         lambda: dl.ForwardKL(jnp.zeros((3, 2, 4, 8)))(stripes(), KEY, 0),
         ShapeError,
-        "`configurations` must have shape (config, mu, *site)",
+        "`configurations` must end with the axes (2, 4, 4) of the flow's fields",
     ),
     "training on nothing": (
         lambda: dl.ForwardKL(U[None][:0]),
         ShapeError,
-        "`configurations` must have shape (config, mu, *site) with at least one",
+        "`configurations` must have shape (config, *field) with at least one",
     ),
     "stepwise training on nothing": (
         lambda: StepwiseWork(V[None][:0]),
@@ -291,17 +302,17 @@ FIELDS = {
     "evaluation on nothing": (
         lambda: dl.evaluate(stripes(), ACTION, 64, key=KEY, configurations=U[None][:0]),
         ShapeError,
-        "`configurations` must have shape (config, mu, *site) with at least one",
+        "`configurations` must have shape (config, *field) with at least one",
     ),
     "evaluation on another lattice": (
         lambda: dl.evaluate(stripes(), ACTION, 64, key=KEY, configurations=jnp.zeros((3, 2, 8, 8))),
         ShapeError,
-        "the flow's lattice (4, 4), but it has shape (3, 2, 8, 8)",
+        "(2, 4, 4) of the flow's fields, but it has shape (3, 2, 8, 8)",
     ),
     "latent hmc on another lattice": (
         lambda: dl.flow_hmc(stripes(), ACTION).init(jnp.zeros((2, 8, 8))),
         ShapeError,
-        "`position` must end with the axes (2, 4, 4) of the flow's lattice",
+        "`position` must end with the axes (2, 4, 4) of the flow's fields",
     ),
     "transformation with a batch axis": (
         lambda: dl.gauge_transform(U[None], U[0]),
@@ -410,14 +421,19 @@ OBJECTS = {
         "`flow` must be a flow",
     ),
     "angles for links": (
-        lambda: dl.flow_hmc(stripes(), SU3_ACTION),
-        ConfigError,
-        "`action.group` must be one of angles, as flows draw them, but it is SUN(n=3)",
+        lambda: dl.flow_hmc(stripes(), SU3_ACTION).init(U),
+        ShapeError,
+        "`U` must be a complex array, but it has dtype float64",
     ),
     "instantons of links": (
         lambda: dl.instanton_hit(SU3_ACTION),
         ConfigError,
         "`action.group` must be U1()",
+    ),
+    "instantons of spins": (
+        lambda: dl.instanton_hit(dl.XYAction(1.0)),
+        ConfigError,
+        "`action` must be one of a gauge field, but it is 'XYAction'",
     ),
     "heatbath of rectangles": (
         lambda: dl.heatbath(dl.symanzik(1.0, dl.SU3())),

@@ -61,9 +61,10 @@ class FlowHMC(AbstractSamplingAlgorithm):
 
     def init(self, position: Shaped[Array, "mu ..."]) -> LatentState:
         """The state of a chain that starts at a gauge field; inverts the flow."""
-        count_batch_axes(self.flow.lattice, position, "position")
+        action = self.action(position)
+        count_batch_axes(self.flow, position, "position")
         latent, log_det = self.flow.inverse_and_log_det(position)
-        return LatentState(position, latent, self.action(position) + log_det)
+        return LatentState(position, latent, action + log_det)
 
     def potential(self, latent: PyTree) -> tuple[Scalar, Shaped[Array, "mu ..."]]:
         """The potential of the latent variables, and the field they stand for."""
