@@ -14,6 +14,8 @@ from jaxtyping import Array, Bool, Shaped
 
 from diffhep.core.checks import require, require_shape
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 
 class Lattice(eqx.Module):
     """A periodic hypercubic lattice.

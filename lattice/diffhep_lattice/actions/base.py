@@ -8,6 +8,8 @@ from jaxtyping import Array, Float, Shaped
 from diffhep.core.typing import Scalar
 from diffhep_lattice.groups import AbstractGroup
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 
 class AbstractAction(eqx.Module):
     r"""An action $S(U)$, the negative logarithm of an unnormalised density of one configuration.

@@ -12,6 +12,8 @@ from diffhep.core.rng import keys_for_chains
 from diffhep.core.typing import Key, PyTree
 from diffhep_lattice.geometry import Lattice
 
+__citations__ = ("arXiv:1904.12072",)
+
 
 class AbstractBijection(eqx.Module):
     """An invertible map of one gauge field to another.
