@@ -26,6 +26,9 @@ def _as_lengths(shape: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in lengths)
 
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
+
 class Lattice(eqx.Module):
     """A periodic hypercubic lattice.
 

@@ -25,6 +25,8 @@ from diffhep.core.typing import Key, Scalar
 from diffhep_lattice.flows.multiscale import LoopSplit, MultiscaleFlow
 from diffhep_lattice.training import require_rate
 
+__citations__ = ("arXiv:1412.6980", "arXiv:1901.09830")
+
 _N_PARENTS = 32
 """Quadrature points in s on the circle."""
 

@@ -13,6 +13,8 @@ from diffhep_lattice.geometry import Lattice, require_array
 from diffhep_lattice.groups.matrices import determinant, identity, multiply_dagger
 from diffhep_lattice.io.links import UNITARITY_TOLERANCE
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 _COLOR_AXES = 2
 
 Matrices = Complex[Array, "row column *site"]

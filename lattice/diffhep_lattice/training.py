@@ -35,6 +35,8 @@ from diffhep.core.typing import Key, Scalar
 from diffhep_lattice.actions.base import AbstractAction, require_action
 from diffhep_lattice.flows.base import AbstractFlow, count_batch_axes, require_flow, require_pair
 
+__citations__ = ("arXiv:1904.12072", "arXiv:2207.08219", "arXiv:2007.07115", "arXiv:1412.6980")
+
 Gradient = Literal["path", "reparameterised"]
 """How the reverse divergence is differentiated."""
 

@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, Shaped
 from diffhep.core.checks import require_type
 from diffhep.core.typing import Scalar
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 
 class AbstractAction(eqx.Module):
     r"""An action $S(U)$, the negative logarithm of an unnormalised density of one configuration.

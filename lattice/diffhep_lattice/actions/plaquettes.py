@@ -24,6 +24,8 @@ from diffhep_lattice.groups.algebra import algebra_coefficients
 from diffhep_lattice.groups.matrices import dagger_multiply, multiply, multiply_dagger
 from diffhep_lattice.links import ahead
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 _BLOCK_SITES = 512
 """Sites of a block on CPUs: 74 kB a matrix of SU(3). A plane touches ten, the cache holds 2 MB."""
 

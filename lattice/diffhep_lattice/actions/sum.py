@@ -7,6 +7,8 @@ from diffhep.core.typing import Scalar
 from diffhep_lattice.actions.base import AbstractAction, require_action
 from diffhep_lattice.groups import AbstractLieGroup
 
+__citations__ = ("doi:10.1016/0550-3213(92)90263-B",)
+
 
 class SumAction(AbstractAction):
     r"""A sum of actions of one field, $S = \sum_i S_i$.

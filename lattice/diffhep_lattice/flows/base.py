@@ -15,6 +15,8 @@ from diffhep.core.typing import Key, PyTree
 from diffhep_lattice.actions.base import require_action
 from diffhep_lattice.geometry import Lattice
 
+__citations__ = ("arXiv:1904.12072",)
+
 
 class AbstractBijection(eqx.Module):
     """An invertible map of one field to another.

@@ -11,6 +11,8 @@ from jaxtyping import Array, Float
 from diffhep.core.checks import require_type
 from diffhep_lattice.flows.base import AbstractBijection
 
+__citations__ = ("arXiv:1904.12072",)
+
 Module = TypeVar("Module", bound=eqx.Module)
 
 

@@ -20,6 +20,8 @@ from diffhep.core.checks import as_integer, require, require_real
 from diffhep_lattice.flows import rational_quadratic
 from diffhep_lattice.flows.rational_quadratic import Spline
 
+__citations__ = ("arXiv:2002.02428",)
+
 _LARGEST_LOG_DILATION = 30.0
 """Squares of dilations up to exp of this are numbers in single precision."""
 

@@ -21,6 +21,8 @@ from diffhep.core.checks import as_integer, require
 from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.groups import wrap
 
+__citations__ = ("arXiv:2003.06413",)
+
 
 def _count(name: str, low: int, *, default: int) -> Any:
     """A field that holds an integer of at least `low`."""

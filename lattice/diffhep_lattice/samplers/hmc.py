@@ -39,6 +39,9 @@ def _as_md_dtype(value: Any) -> jnp.dtype | None:
     return dtype
 
 
+__citations__ = ("doi:10.1016/0370-2693(87)91197-X",)
+
+
 class HMC(AbstractSamplingAlgorithm):
     r"""Hamiltonian Monte Carlo: momenta drawn afresh, one trajectory, one Metropolis test.
 

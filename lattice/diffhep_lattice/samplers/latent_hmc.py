@@ -18,6 +18,8 @@ from diffhep_lattice.samplers.algorithm import MetropolisInfo, metropolis
 from diffhep_lattice.samplers.hmc import require_positive
 from diffhep_lattice.samplers.integrators import AbstractIntegrator, leapfrog, require_scales
 
+__citations__ = ("arXiv:0907.5491", "arXiv:2201.01862")
+
 
 class LatentState(NamedTuple):
     r"""A configuration and the latent variables it comes from.
