@@ -15,6 +15,7 @@ from jaxtyping import Array
 from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.checks import require, require_shape
 from diffhep.core.distributed import to_host
+from diffhep.core.fingerprint import fingerprint
 from diffhep.core.loop import run_loop
 from diffhep.core.loop_guard import Guard, all_finite, first_non_finite
 from diffhep.core.progress import Show
@@ -258,7 +259,8 @@ def sample(
         thin: Every `thin`-th position is measured; divides `n_steps`. Info is kept at every step.
         chunk: Transitions per host visit.
         name: For messages and the progress bar.
-        checkpoint: Where the chains are saved and go on from.
+        checkpoint: Where the chains are saved and go on from; one of another algorithm, other
+            positions, observables, thinning or key is refused.
         checkpoint_every_s: Least time between two saves, in seconds.
         mesh: Devices over which the chains are divided; their number divides that of the chains.
         partition: The mesh's axes over which each axis of a position is divided, the chain axis
@@ -279,7 +281,8 @@ def sample(
             chain and step.
         Interrupted: The user stopped the run; the state is saved.
         ConfigError: `thin` does not divide `n_steps`, or the mesh not the number of chains or
-            another axis of the positions.
+            another axis of the positions; the checkpoint is of another problem, and the message
+            says what differs.
         ShapeError: The leaves of `positions` share no leading axis.
     """
     check_key(key)
@@ -303,6 +306,8 @@ def sample(
         if on_states is not None:
             on_states(done * thin, state.chains)
 
+    parts = {"algorithm": algorithm, "positions": positions, "observe": observe, "thin": thin}
+    identity = {} if checkpoint is None else {name: fingerprint(x) for name, x in parts.items()}
     result = run_loop(
         _SampleStep(algorithm, observe, thin, n_chains),
         _start(
@@ -324,6 +329,7 @@ def sample(
         progress=progress,
         resume=resume,
         guard=_sampling_guard(thin),
+        identity=identity,
     )
     record = _as_record(result.history)
     return SampleResult(

@@ -2,8 +2,10 @@
 
 from diffhep_lattice import exact as exact
 from diffhep_lattice.actions import ImprovedAction as ImprovedAction
+from diffhep_lattice.actions import Phi4Action as Phi4Action
 from diffhep_lattice.actions import SumAction as SumAction
 from diffhep_lattice.actions import WilsonAction as WilsonAction
+from diffhep_lattice.actions import XYAction as XYAction
 from diffhep_lattice.actions import dbw2 as dbw2
 from diffhep_lattice.actions import iwasaki as iwasaki
 from diffhep_lattice.actions import symanzik as symanzik
@@ -16,6 +18,7 @@ from diffhep_lattice.groups import SU2 as SU2
 from diffhep_lattice.groups import SU3 as SU3
 from diffhep_lattice.groups import SUN as SUN
 from diffhep_lattice.groups import U1 as U1
+from diffhep_lattice.groups import Reals as Reals
 from diffhep_lattice.level_training import train_levels as train_levels
 from diffhep_lattice.observables import charge_density as charge_density
 from diffhep_lattice.observables import energy_density as energy_density

@@ -14,6 +14,8 @@ from jaxtyping import Array, Bool, Shaped
 
 from diffhep.core.checks import require, require_shape
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 
 class Lattice(eqx.Module):
     """A periodic hypercubic lattice.
@@ -99,6 +101,38 @@ def lattice_of(field: Shaped[Array, "..."]) -> Lattice:
         f"shape {field.shape}",
     )
     return Lattice(field.shape[1:])
+
+
+def lattice_of_scalars(field: Shaped[Array, "..."], n_components: int | None = None) -> Lattice:
+    """The lattice on which a scalar field lives, after checking the field.
+
+    Args:
+        field: Numbers of shape (*site), or (component, *site).
+        n_components: Length of the component axis; None where there is none.
+
+    Returns:
+        The lattice with the field's site axes.
+
+    Raises:
+        ShapeError: The field is not of a real floating dtype, has no site axis, or has another
+            number of components.
+        ConfigError: A site axis is shorter than 2.
+    """
+    require_shape(
+        bool(jnp.issubdtype(field.dtype, jnp.floating)),
+        "phi",
+        "be a real floating array",
+        f"dtype {field.dtype}",
+    )
+    n_leading = 0 if n_components is None else 1
+    form = "(*site)" if n_components is None else f"({n_components}, *site)"
+    require_shape(
+        field.ndim > n_leading and field.shape[:n_leading] in ((), (n_components,)),
+        "phi",
+        f"have shape {form} with at least one site axis",
+        f"shape {field.shape}",
+    )
+    return Lattice(field.shape[n_leading:])
 
 
 def require_plane(field: Shaped[Array, "..."]) -> Lattice:

@@ -29,6 +29,8 @@ from diffhep_lattice.actions.wilson import WilsonAction
 from diffhep_lattice.groups import SUN, U1
 from diffhep_lattice.links import is_matrix_field
 
+__citations__ = ("arXiv:1006.4518", "arXiv:1301.4388", "arXiv:1203.4469")
+
 FIRST_STEP = 0.01
 """First guess of the step, in units of flow time; the error estimate takes over."""
 

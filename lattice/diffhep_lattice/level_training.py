@@ -24,6 +24,8 @@ from diffhep.core.rng import key_at
 from diffhep.core.typing import Key, Scalar
 from diffhep_lattice.flows.multiscale import LoopSplit, MultiscaleFlow
 
+__citations__ = ("arXiv:1412.6980", "arXiv:1901.09830")
+
 _N_PARENTS = 32
 """Quadrature points in s on the circle."""
 

@@ -6,6 +6,8 @@ from jaxtyping import Array, Complex, Shaped
 from diffhep.core.checks import require_shape
 from diffhep_lattice.geometry import Lattice
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 _COLOR_AXES = 2
 
 Matrices = Complex[Array, "row column *site"]

@@ -26,6 +26,8 @@ from diffhep.core.typing import Key, Scalar
 from diffhep_lattice.actions.base import AbstractAction
 from diffhep_lattice.flows.base import AbstractFlow
 
+__citations__ = ("arXiv:1904.12072", "arXiv:2207.08219", "arXiv:2007.07115", "arXiv:1412.6980")
+
 Gradient = Literal["path", "reparameterised"]
 """How the reverse divergence is differentiated."""
 
@@ -83,11 +85,11 @@ class ForwardKL(eqx.Module):
     r"""The loss $-\langle\log q(U)\rangle_p$ on given configurations, in random batches.
 
     Attributes:
-        configurations: Samples of the target, batch axis first, link angles in radians.
+        configurations: Samples of the target, batch axis first.
         batch: Configurations per step.
     """
 
-    configurations: Float[Array, "config mu *site"]
+    configurations: Float[Array, "config *field"]
     batch: int = eqx.field(static=True, default=256)
 
     def __check_init__(self) -> None:
@@ -192,7 +194,7 @@ def evaluate(
     n: int = 16_384,
     *,
     key: Key,
-    configurations: Float[Array, "config mu *site"] | None = None,
+    configurations: Float[Array, "config *field"] | None = None,
     chunk: int = 1024,
 ) -> FlowReport:
     """Measure a flow against an action.
@@ -246,12 +248,12 @@ def _draw_log_weights(
 
 
 def _forward_ess(
-    flow: AbstractFlow, action: AbstractAction, configurations: Float[Array, "config mu *site"]
+    flow: AbstractFlow, action: AbstractAction, configurations: Float[Array, "config *field"]
 ) -> float:
     require_shape(
-        configurations.ndim == flow.lattice.dimension + 2,
+        configurations.shape[1:] == flow.field_shape,
         "configurations",
-        "have shape (config, mu, *site)",
+        f"have shape (config, {', '.join(map(str, flow.field_shape))})",
         f"shape {configurations.shape}",
     )
     log_w = -jax.vmap(action)(configurations) - eqx.filter_jit(flow.log_prob)(configurations)

@@ -11,7 +11,7 @@ import torch
 
 
 def force(U, beta):
-    """The traceless anti-Hermitian parts of the loops that start with each link, times beta/6."""
+    """The traceless anti-Hermitian parts of the loops that start with each link, times beta / 6."""
     loops = []
     for mu in range(4):
         total = 0.0
@@ -24,7 +24,7 @@ def force(U, beta):
             total = total + torch.roll(Y_ahead.mH @ X.mH @ Y, 1, nu)
         loops.append(U[mu] @ total)
     loops = torch.stack(loops)
-    parts = beta / 6 * (loops - loops.mH)
+    parts = beta / 12 * (loops - loops.mH)
     trace = parts.diagonal(dim1=-2, dim2=-1).mean(-1)
     return parts - trace[..., None, None] * torch.eye(3, dtype=U.dtype)
 

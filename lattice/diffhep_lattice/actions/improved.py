@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from diffhep.core.checks import require, require_real, require_x64
+from diffhep.core.citations import cites
 from diffhep.core.typing import Scalar
 from diffhep_lattice.actions.base import AbstractAction
 from diffhep_lattice.actions.boundary import check_boundary, loop_weights
@@ -14,6 +15,8 @@ from diffhep_lattice.actions.plaquettes import plaquette_force, plaquette_sum
 from diffhep_lattice.actions.rectangles import rectangle_force, rectangle_sum
 from diffhep_lattice.groups import SUN, AbstractGroup
 from diffhep_lattice.links import lattice_of_links
+
+__citations__ = ("doi:10.1007/BF01206178",)
 
 _SYMANZIK_C1 = -1.0 / 12.0
 _IWASAKI_C1 = -0.331
@@ -92,6 +95,7 @@ class ImprovedAction(AbstractAction):
         return 0.5 / self.group.n_colors * beta * loops
 
 
+@cites("doi:10.1007/BF01206178", "doi:10.1016/0550-3213(83)90595-3")
 def symanzik(
     beta: float | Scalar, group: AbstractGroup, boundary: str = "periodic"
 ) -> ImprovedAction:
@@ -111,6 +115,7 @@ def symanzik(
     return ImprovedAction(beta=beta, c1=_SYMANZIK_C1, group=group, boundary=boundary)
 
 
+@cites("arXiv:1111.7054")
 def iwasaki(
     beta: float | Scalar, group: AbstractGroup, boundary: str = "periodic"
 ) -> ImprovedAction:
@@ -130,6 +135,7 @@ def iwasaki(
     return ImprovedAction(beta=beta, c1=_IWASAKI_C1, group=group, boundary=boundary)
 
 
+@cites("arXiv:hep-lat/9911033")
 def dbw2(beta: float | Scalar, group: AbstractGroup, boundary: str = "periodic") -> ImprovedAction:
     r"""The doubly blocked Wilson action in two couplings, $c_1 = -1.4088$.
 

@@ -19,6 +19,8 @@ from diffhep_lattice.links import is_matrix_field, lattice_of_links
 from diffhep_lattice.observables import unwrapped_plaquette_angles
 from diffhep_lattice.trigonometry import cosine, sine
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 
 class WilsonAction(AbstractAction):
     r"""Wilson's action, of U(1) in two dimensions or of SU(N) in two or more.

@@ -12,13 +12,15 @@ from diffhep.core.rng import keys_for_chains
 from diffhep.core.typing import Key, PyTree
 from diffhep_lattice.geometry import Lattice
 
+__citations__ = ("arXiv:1904.12072",)
+
 
 class AbstractBijection(eqx.Module):
-    """An invertible map of one gauge field to another.
+    """An invertible map of one field to another.
 
-    Fields have the shape (mu, *site, *batch): any number of batch axes at the end, none for one
-    configuration. With few channels that is the order that vectorises; `jax.vmap`, which puts the
-    batch first, runs three times slower here.
+    Fields have the shape (mu, *site, *batch), scalar fields (*site, *batch): any number of batch
+    axes at the end, none for one configuration. With few channels that is the order that
+    vectorises; `jax.vmap`, which puts the batch first, runs three times slower here.
     """
 
     @abc.abstractmethod
@@ -35,12 +37,13 @@ class AbstractBijection(eqx.Module):
 
 
 class AbstractFlow(eqx.Module):
-    r"""A density $q(U)$ of gauge fields: a map of latent variables $z$ with a known density.
+    r"""A density $q(U)$ of fields: a map of latent variables $z$ with a known density.
 
     $\log q(f(z)) = \log q_z(z) - \log|\det\partial f/\partial z|$. Subclasses give the map and the
     latent density, with the batch axes, if any, last in every array; samples and densities follow.
-    Densities refer to the normalised Haar measure $\prod dU$, as the partition functions of
-    `diffhep_lattice.exact` do: Haar distributed links have $\log q = 0$.
+    Densities refer to the measure of the partition functions of `diffhep_lattice.exact`: for gauge
+    fields the normalised Haar measure $\prod dU$, so that Haar distributed links have
+    $\log q = 0$, and for scalar fields $\prod d\phi$.
 
     Attributes:
         lattice: The lattice of the fields.
@@ -53,6 +56,14 @@ class AbstractFlow(eqx.Module):
         """The dtype of the parameters, in which fields are drawn; float without any."""
         leaves = jax.tree.leaves(eqx.filter(self, eqx.is_inexact_array))
         return leaves[0].dtype if leaves else jnp.zeros((), float).dtype
+
+    @property
+    def field_shape(self) -> tuple[int, ...]:
+        """Shape of one configuration, found by tracing the map."""
+        U, _ = eqx.filter_eval_shape(
+            lambda key: self.forward_and_log_det(self.sample_latent(key)), jax.random.key(0)
+        )
+        return U.shape
 
     @abc.abstractmethod
     def sample_latent(self, key: Key) -> PyTree:
@@ -72,7 +83,7 @@ class AbstractFlow(eqx.Module):
 
     def sample_and_log_prob(
         self, key: Key, n: int
-    ) -> tuple[Float[Array, "n mu *site"], Float[Array, " n"]]:
+    ) -> tuple[Float[Array, "n *field"], Float[Array, " n"]]:
         r"""Independent fields and their densities.
 
         Args:
@@ -80,7 +91,7 @@ class AbstractFlow(eqx.Module):
             n: Number of samples, at least 1.
 
         Returns:
-            Link angles in radians, and $\log q$ of each.
+            Fields, and $\log q$ of each.
 
         Raises:
             ConfigError: `n` is not positive.
@@ -107,20 +118,20 @@ class AbstractFlow(eqx.Module):
         r"""Density of given fields.
 
         Args:
-            U: Link angles in radians, (*batch, mu, *site) with any batch axes.
+            U: Fields, (*batch, mu, *site) or (*batch, *site) with any batch axes.
 
         Returns:
             $\log q(U)$ per configuration.
 
         Raises:
-            ShapeError: The last axes are not those of a gauge field on the flow's lattice.
+            ShapeError: The last axes are not those of the flow's fields.
         """
-        field = (self.lattice.dimension, *self.lattice.shape)
+        field = self.field_shape
         batch = U.ndim - len(field)
         require_shape(
             batch >= 0 and U.shape[batch:] == field,
             "U",
-            f"end with the axes {field} of the flow's lattice",
+            f"end with the axes {field} of the flow's fields",
             f"shape {U.shape}",
         )
         flat = jnp.moveaxis(U.reshape(-1, *field), 0, -1)

@@ -10,6 +10,8 @@ from jaxtyping import Array, Float
 
 from diffhep_lattice.flows.base import AbstractBijection
 
+__citations__ = ("arXiv:1904.12072",)
+
 Module = TypeVar("Module", bound=eqx.Module)
 
 

@@ -28,6 +28,8 @@ from diffhep_lattice.geometry import Lattice, neighbour
 from diffhep_lattice.groups import U1, wrap
 from diffhep_lattice.trigonometry import cosine, sine
 
+__citations__ = ("arXiv:2003.06413", "arXiv:2202.11712")
+
 Centre = Literal["loop", "parent"]
 
 

@@ -19,6 +19,8 @@ from diffhep.core.checks import require
 from diffhep_lattice.flows import rational_quadratic
 from diffhep_lattice.flows.rational_quadratic import Spline
 
+__citations__ = ("arXiv:2002.02428",)
+
 _LARGEST_LOG_DILATION = 30.0
 """Squares of dilations up to exp of this are numbers in single precision."""
 

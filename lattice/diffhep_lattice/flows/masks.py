@@ -18,6 +18,8 @@ from diffhep.core.checks import require
 from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.groups import wrap
 
+__citations__ = ("arXiv:2003.06413",)
+
 
 class Loops(eqx.Module):
     """Angles of loops around blocks, in radians, wrapped, on the lattice of periods.

@@ -32,6 +32,8 @@ from diffhep_lattice.geometry import Lattice, neighbour
 from diffhep_lattice.groups import wrap
 from diffhep_lattice.observables import gauge_transform
 
+__citations__ = ("arXiv:2002.02428", "arXiv:1906.04032")
+
 _LAST_KNOT = 4.0
 """Where the splines end, in standard deviations of z; straight lines follow."""
 

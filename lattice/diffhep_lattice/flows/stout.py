@@ -8,7 +8,7 @@ map is its own and the Jacobian is one $(N^2-1)\times(N^2-1)$ block per link. On
 link; the map commutes with gauge transformations and with the symmetries that keep the mask.
 
 Reference:
-    C. Morningstar, M. Peardon, arXiv:hep-lat/0311018; as couplings, C. Bulgarelli, E. Cellini,
+    C. Morningstar, M. Peardon, arXiv:hep-lat/0311018; as couplings, A. Bulgarelli, E. Cellini,
     A. Nada, arXiv:2412.00200.
 """
 
@@ -30,6 +30,8 @@ from diffhep_lattice.groups import SUN
 from diffhep_lattice.groups.algebra import algebra_coefficients, generators
 from diffhep_lattice.groups.matrices import dagger_multiply, multiply, multiply_dagger
 from diffhep_lattice.links import lattice_of_links
+
+__citations__ = ("arXiv:hep-lat/0311018", "arXiv:2412.00200")
 
 LARGEST_STEP = 0.75
 r"""The step is kept below this over the number of staples, 1/8 in four dimensions."""

@@ -24,6 +24,8 @@ from jaxtyping import Array, Complex, Float, Int
 from diffhep_lattice.groups.algebra import hermitian_matrix
 from diffhep_lattice.groups.matrices import add_entries, identity, multiply
 
+__citations__ = ("arXiv:hep-lat/0311018",)
+
 _RADIUS = 0.5
 """Largest eigenvalue for the Taylor series."""
 

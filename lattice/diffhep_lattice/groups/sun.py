@@ -15,6 +15,8 @@ from diffhep_lattice.groups.algebra import algebra_coefficients, hermitian_matri
 from diffhep_lattice.groups.base import AbstractGroup
 from diffhep_lattice.groups.exponential import exponential
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 Links = Complex[Array, "mu row column *site"]
 """Matrices for every direction and site."""
 

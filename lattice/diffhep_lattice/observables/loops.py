@@ -21,6 +21,8 @@ from diffhep_lattice.observables.angles import (
 )
 from diffhep_lattice.trigonometry import cosine, sine
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 Plane = tuple[int, int]
 """Two directions."""
 

@@ -20,6 +20,8 @@ from diffhep_lattice.links import ahead, is_matrix_field, lattice_of_links
 from diffhep_lattice.observables.angles import plaquette_angles
 from diffhep_lattice.observables.loops import half_plaquettes, line, planes
 
+__citations__ = ("arXiv:1006.4518", "arXiv:hep-lat/0203008")
+
 _DIMENSION = 4
 """Of the charge of SU(N)."""
 

@@ -13,6 +13,8 @@ from diffhep.core.typing import Key, PyTree
 from diffhep_lattice.samplers.hmc import HMC
 from diffhep_lattice.samplers.latent_hmc import FlowHMC
 
+__citations__ = ("arXiv:1111.4246",)
+
 Algorithm = TypeVar("Algorithm", HMC, FlowHMC)
 
 

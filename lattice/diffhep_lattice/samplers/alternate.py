@@ -11,6 +11,8 @@ from diffhep.core.checks import require
 from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Flag, Key, PyTree, Scalar
 
+__citations__ = ("doi:10.1214/aos/1176325750",)
+
 
 class AlternateState(NamedTuple):
     """What all samplers of a cycle share.

@@ -12,6 +12,13 @@ from diffhep.core.typing import Flag, Key, Scalar
 from diffhep_lattice.actions.wilson import WilsonAction
 from diffhep_lattice.samplers.sweeps import check_links, heatbath_sweep, overrelaxation_sweep
 
+__citations__ = (
+    "doi:10.1103/PhysRevD.21.2308",
+    "doi:10.1016/0370-2693(85)91632-6",
+    "doi:10.1016/0370-2693(82)90696-7",
+    "doi:10.1103/PhysRevD.36.515",
+)
+
 
 class HeatbathState(NamedTuple):
     """A configuration.

@@ -18,6 +18,8 @@ from diffhep_lattice.groups import kinetic_energy, random_momentum
 from diffhep_lattice.samplers.algorithm import ActionState, MetropolisInfo, metropolis
 from diffhep_lattice.samplers.integrators import AbstractIntegrator, Kick, leapfrog
 
+__citations__ = ("doi:10.1016/0370-2693(87)91197-X",)
+
 
 class HMC(AbstractSamplingAlgorithm):
     r"""Hamiltonian Monte Carlo: momenta drawn afresh, one trajectory, one Metropolis test.

@@ -11,6 +11,8 @@ from diffhep_lattice.actions.base import AbstractAction
 from diffhep_lattice.flows.base import AbstractFlow
 from diffhep_lattice.samplers.algorithm import MetropolisInfo, metropolis
 
+__citations__ = ("arXiv:1904.12072",)
+
 
 class IndependenceState(NamedTuple):
     r"""A configuration and its importance weight.

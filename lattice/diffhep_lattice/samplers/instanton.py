@@ -11,6 +11,8 @@ from diffhep_lattice.actions.base import AbstractAction
 from diffhep_lattice.geometry import Lattice, require_plane
 from diffhep_lattice.samplers.algorithm import ActionState, MetropolisInfo, metropolis
 
+__citations__ = ("arXiv:1203.2560",)
+
 
 def uniform_flux(lattice: Lattice, charge: int = 1) -> Float[np.ndarray, "mu L T"]:
     r"""Link angles with the same plaquette angle $2\pi Q/V$ everywhere, modulo $2\pi$.

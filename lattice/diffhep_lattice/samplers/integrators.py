@@ -20,7 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffhep.core.checks import require
+from diffhep.core.citations import cites
 from diffhep.core.typing import PyTree, Scalar
+
+__citations__ = ("doi:10.1016/S0010-4655(02)00754-3", "arXiv:hep-lat/0505020")
 
 Drift: TypeAlias = Callable[[PyTree, PyTree, Scalar], PyTree]
 """`drift(position, momentum, time)`, the position moved for a time."""
@@ -208,6 +211,7 @@ class Splitting(AbstractIntegrator):
         return stage
 
 
+@cites("doi:10.1016/0550-3213(92)90263-B")
 class Nested(AbstractIntegrator):
     """Two time scales: the first term of the action outside, all others within the drifts.
 
@@ -264,6 +268,7 @@ class Nested(AbstractIntegrator):
         )
 
 
+@cites("doi:10.1103/PhysRev.159.98")
 def leapfrog() -> Splitting:
     r"""The Störmer-Verlet scheme in its position version: second order, one force a step.
 
@@ -320,6 +325,7 @@ def omelyan4() -> Splitting:
     )
 
 
+@cites("doi:10.1016/S0010-4655(02)00754-3", "arXiv:0910.2950", "arXiv:1111.5059")
 def force_gradient() -> Splitting:
     r"""The scheme of fourth order with the gradient of the force, four forces a step.
 
@@ -346,6 +352,7 @@ def force_gradient() -> Splitting:
     )
 
 
+@cites("doi:10.1016/0550-3213(92)90263-B")
 def nested(outer: Splitting, inner: AbstractIntegrator, *, n_inner: int) -> Nested:
     """Put the terms of an action on different time scales.
 

@@ -17,6 +17,8 @@ from diffhep_lattice.samplers.algorithm import MetropolisInfo, metropolis
 from diffhep_lattice.samplers.hmc import check_trajectory
 from diffhep_lattice.samplers.integrators import AbstractIntegrator, leapfrog
 
+__citations__ = ("arXiv:0907.5491", "arXiv:2201.01862")
+
 
 class LatentState(NamedTuple):
     r"""A configuration and the latent variables it comes from.

@@ -11,6 +11,8 @@ from diffhep.core.typing import Flag, Key, Scalar
 from diffhep_lattice.actions.wilson import WilsonAction
 from diffhep_lattice.samplers.sweeps import check_links, overrelaxation_sweep
 
+__citations__ = ("doi:10.1103/PhysRevD.36.515", "doi:10.1103/PhysRevLett.58.2394")
+
 
 class OverrelaxationState(NamedTuple):
     """A configuration.

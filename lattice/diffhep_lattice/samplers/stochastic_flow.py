@@ -22,12 +22,15 @@ from jaxtyping import Array, Float, Shaped
 from scipy.optimize import root_scalar
 
 from diffhep.core.checks import require, require_shape, require_x64
+from diffhep.core.citations import cites
 from diffhep.core.rng import key_at, keys_for_chains
 from diffhep.core.stats import log_mean_weight
 from diffhep.core.typing import Key, Scalar
 from diffhep_lattice.actions.base import AbstractAction
 from diffhep_lattice.flows.base import AbstractBijection
 from diffhep_lattice.flows.compose import stack
+
+__citations__ = ("arXiv:cond-mat/9610209", "arXiv:2002.06707", "arXiv:2201.08862")
 
 
 class WorkSample(NamedTuple):
@@ -240,6 +243,7 @@ class FreeEnergy(NamedTuple):
     error: float
 
 
+@cites("arXiv:cond-mat/9610209")
 def jarzynski(work: Float[Array, " trajectory"] | Float[np.ndarray, " trajectory"]) -> FreeEnergy:
     r"""$\log(Z_N/Z_0) = \log\langle e^{-W}\rangle$ of independent trajectories.
 
@@ -257,6 +261,7 @@ def jarzynski(work: Float[Array, " trajectory"] | Float[np.ndarray, " trajectory
     return FreeEnergy(float(value), float(error))
 
 
+@cites("arXiv:cond-mat/9901352", "doi:10.1016/0021-9991(76)90078-4")
 def crooks(
     work: Float[Array, " trajectory"] | Float[np.ndarray, " trajectory"],
     work_back: Float[Array, " reverse"] | Float[np.ndarray, " reverse"],
