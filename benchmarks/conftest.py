@@ -43,7 +43,7 @@ def pytest_configure(config):
 
 @pytest.fixture
 def report(request):
-    """`report(Row(...), ...)` adds lines to the table and fails the benchmark if a bar is missed."""
+    """`report(Row(...), ...)` adds lines to the table and fails the test if a bar is missed."""
 
     def add(*rows):
         request.config.stash[_TABLE].extend(rows)
