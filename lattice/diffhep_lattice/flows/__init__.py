@@ -13,3 +13,5 @@ from diffhep_lattice.flows.kernels import NonCompactProjection as NonCompactProj
 from diffhep_lattice.flows.masks import Stripes as Stripes
 from diffhep_lattice.flows.multiscale import MultiscaleFlow as MultiscaleFlow
 from diffhep_lattice.flows.multiscale import multiscale_flow as multiscale_flow
+from diffhep_lattice.flows.stout import StoutLayer as StoutLayer
+from diffhep_lattice.flows.stout import stout_layer as stout_layer

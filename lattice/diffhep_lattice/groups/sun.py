@@ -1,6 +1,7 @@
 """The groups SU(N), their elements stored as complex matrices."""
 
 import math
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer
 from diffhep.core.typing import Key
 from diffhep_lattice.groups import matrices
 from diffhep_lattice.groups.algebra import algebra_coefficients, hermitian_matrix
@@ -38,10 +39,7 @@ class SUN(AbstractGroup):
         ConfigError: `n` is no integer or less than 2.
     """
 
-    n: int = eqx.field(static=True)
-
-    def __check_init__(self) -> None:
-        require(isinstance(self.n, int) and self.n >= 2, "n", "be an integer of at least 2", self.n)
+    n: int = eqx.field(static=True, converter=partial(as_integer, name="n", low=2))
 
     @property
     def n_colors(self) -> int:

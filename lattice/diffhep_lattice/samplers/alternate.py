@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from diffhep.core.checks import require
+from diffhep.core.checks import require, require_type
 from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Flag, Key, PyTree, Scalar
 
@@ -87,9 +87,12 @@ def alternate(*algorithms: AbstractSamplingAlgorithm) -> Alternate:
         The combined algorithm.
 
     Raises:
-        ConfigError: No algorithm is given.
+        ConfigError: No algorithm is given, or something else.
     """
     require(len(algorithms) >= 1, "algorithms", "hold at least one algorithm", algorithms)
+    for algorithm in algorithms:
+        rule = "be sampling algorithms, as in alternate(hmc(action), heatbath(action))"
+        require_type(algorithm, AbstractSamplingAlgorithm, "algorithms", rule)
     kinds = [
         re.sub("(?<=[a-z])(?=[A-Z])", "_", type(algorithm).__name__).lower()
         for algorithm in algorithms

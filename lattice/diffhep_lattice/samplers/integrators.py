@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require, require_type
 from diffhep.core.citations import cites
+from diffhep.core.errors import ConfigError
 from diffhep.core.typing import PyTree, Scalar
 
 __citations__ = ("doi:10.1016/S0010-4655(02)00754-3", "arXiv:hep-lat/0505020")
@@ -79,6 +80,29 @@ class AbstractIntegrator(eqx.Module):
         Returns:
             Position and momentum after `n_steps` steps.
         """
+
+
+def require_scales(integrator: Any, n_terms: int) -> None:
+    """Raise a `ConfigError` unless an integrator has a term of the action for each time scale.
+
+    Args:
+        integrator: The integrator.
+        n_terms: Number of terms of the action.
+
+    Raises:
+        ConfigError: It is no integrator, or it has more time scales than terms.
+    """
+    require_type(
+        integrator, AbstractIntegrator, "integrator", "be an integrator, such as leapfrog()"
+    )
+    n_scales = 1
+    while isinstance(integrator, Nested):
+        n_scales, integrator = n_scales + 1, integrator.inner
+    if n_terms < n_scales:
+        raise ConfigError(
+            f"Argument `action` must be a SumAction with a term for each of the {n_scales} time "
+            f"scales of the integrator, but it has {n_terms}."
+        )
 
 
 class Splitting(AbstractIntegrator):
@@ -222,7 +246,7 @@ class Nested(AbstractIntegrator):
         order: The lower of the two orders.
 
     Raises:
-        ConfigError: `n_inner` is no positive integer.
+        ConfigError: `outer` or `inner` is no such scheme, or `n_inner` no positive integer.
     """
 
     outer: Splitting
@@ -231,12 +255,11 @@ class Nested(AbstractIntegrator):
     order: int = eqx.field(static=True)
 
     def __init__(self, outer: Splitting, inner: AbstractIntegrator, n_inner: int) -> None:
-        require(
-            isinstance(n_inner, int) and n_inner >= 1, "n_inner", "be a positive integer", n_inner
-        )
+        require_type(outer, Splitting, "outer", "be an integrator with one time scale")
+        require_type(inner, AbstractIntegrator, "inner", "be an integrator, such as leapfrog()")
         self.outer = outer
         self.inner = inner
-        self.n_inner = n_inner
+        self.n_inner = as_integer(n_inner, "n_inner", low=1)
         self.order = min(outer.order, inner.order)
 
     def integrate(
@@ -250,12 +273,7 @@ class Nested(AbstractIntegrator):
         n_steps: int,
     ) -> State:
         """Follow one trajectory, the first kick on the outer time scale."""
-        require(
-            len(kicks) >= 2,
-            "action",
-            "be a SumAction with a term for every time scale of the integrator",
-            f"{len(kicks)} term",
-        )
+        require_scales(self, len(kicks))
 
         def flow(q: PyTree, p: PyTree, time: Scalar) -> State:
             return self.inner.integrate(
@@ -369,7 +387,7 @@ def nested(outer: Splitting, inner: AbstractIntegrator, *, n_inner: int) -> Nest
         The integrator, for an action with a term for every time scale.
 
     Raises:
-        ConfigError: `n_inner` is no positive integer.
+        ConfigError: `outer` or `inner` is no such scheme, or `n_inner` no positive integer.
 
     Reference:
         J. C. Sexton, D. H. Weingarten, Nucl. Phys. B 380 (1992) 665.
