@@ -75,7 +75,7 @@ class HMC(AbstractSamplingAlgorithm):
         """One trajectory and its test."""
         momentum_key, test_key = jax.random.split(key)
         group = self.action.group
-        start = self._in_md_precision(state.position)
+        start = self.in_md_precision(state.position)
         momentum = random_momentum(group, start, key=momentum_key)
         position, final_momentum = self.trajectory(start, momentum)
         proposal = self.init(group.project(position.astype(state.position.dtype)))
@@ -108,7 +108,15 @@ class HMC(AbstractSamplingAlgorithm):
             drift, kicks, position, momentum, step_size=self.step_size, n_steps=self.n_steps
         )
 
-    def _in_md_precision(self, position: Shaped[Array, "mu ..."]) -> Shaped[Array, "mu ..."]:
+    def in_md_precision(self, position: Shaped[Array, "mu ..."]) -> Shaped[Array, "mu ..."]:
+        """A gauge field rounded to the precision of the trajectory.
+
+        Args:
+            position: The gauge field.
+
+        Returns:
+            The field in `md_dtype`, or as it is where there is none.
+        """
         if self.md_dtype is None:
             return position
         is_complex = jnp.issubdtype(position.dtype, jnp.complexfloating)
@@ -139,10 +147,11 @@ def hmc(
             one for an action that is a `SumAction`.
         md_dtype: Precision of the trajectory, such as `jnp.float32` for a field in double
             precision: the field is rounded, followed, and its end projected back onto the group in
-            double precision, where both energies are taken. That is faster and keeps the
-            acceptance as long as the rounding of the forces, about 1e-7 of each, stays small
-            against dH; but the map is reversible only to the precision of `md_dtype`, so that
-            detailed balance holds to about that relative accuracy and not to that of the field.
+            double precision, where both energies are taken. That keeps the acceptance, for rounding
+            changes dH by far less than the integrator does. But a trajectory there and back misses
+            its start by rounding errors, and what is left of dH then is the logarithm by which
+            detailed balance is violated: some 2e-4 for SU(3) on 8^4 sites in single precision. It
+            grows with the root of the volume and with the length of the trajectory.
 
     Returns:
         The sampling algorithm; its states hold the field and its action.
