@@ -438,6 +438,14 @@ _ENTRIES = (
         "doi:10.1088/0022-3719/6/7/010",
         "J. Phys. C 6, 1181",
     ),
+    (
+        "kramers1941",
+        "H. A. Kramers and G. H. Wannier",
+        "Statistics of the Two-Dimensional Ferromagnet. Part I",
+        "1941",
+        "doi:10.1103/PhysRev.60.252",
+        "Phys. Rev. 60, 252",
+    ),
 )
 
 REFERENCES: Mapping[str, str] = MappingProxyType({entry[4]: _article(*entry) for entry in _ENTRIES})
