@@ -43,11 +43,12 @@ def pytest_configure(config):
 
 @pytest.fixture
 def report(request):
-    """`report(Row(...))` adds a line to the table and fails the benchmark if its bar is missed."""
+    """`report(Row(...), ...)` adds lines to the table and fails the test if a bar is missed."""
 
-    def add(row):
-        request.config.stash[_TABLE].append(row)
-        assert row.passed, f"{row.what}: {row.figure:.4g} {row.unit} misses {row.cells()[2]}"
+    def add(*rows):
+        request.config.stash[_TABLE].extend(rows)
+        for row in rows:
+            assert row.passed, f"{row.what}: {row.figure:.4g} {row.unit} misses {row.cells()[2]}"
 
     return add
 

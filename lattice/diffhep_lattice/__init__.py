@@ -1,6 +1,7 @@
 """Sampling lattice field theory with symmetry-equivariant flows and HMC."""
 
 from diffhep_lattice import exact as exact
+from diffhep_lattice import io as io
 from diffhep_lattice.actions import ImprovedAction as ImprovedAction
 from diffhep_lattice.actions import Phi4Action as Phi4Action
 from diffhep_lattice.actions import SumAction as SumAction
@@ -10,13 +11,23 @@ from diffhep_lattice.actions import dbw2 as dbw2
 from diffhep_lattice.actions import iwasaki as iwasaki
 from diffhep_lattice.actions import symanzik as symanzik
 from diffhep_lattice.actions import wilson_force as wilson_force
+from diffhep_lattice.ensemble import Ensemble as Ensemble
+from diffhep_lattice.ensemble import Schedule as Schedule
+from diffhep_lattice.flows import CircularSpline as CircularSpline
+from diffhep_lattice.flows import NonCompactProjection as NonCompactProjection
 from diffhep_lattice.flows import block_flow as block_flow
 from diffhep_lattice.flows import checkerboard_flow as checkerboard_flow
 from diffhep_lattice.flows import continuous_flow as continuous_flow
 from diffhep_lattice.flows import multiscale_flow as multiscale_flow
+from diffhep_lattice.flows import stout_layer as stout_layer
 from diffhep_lattice.flows import stripe_flow as stripe_flow
 from diffhep_lattice.flows import with_steps as with_steps
 from diffhep_lattice.geometry import Lattice as Lattice
+from diffhep_lattice.geometry import from_site_major as from_site_major
+from diffhep_lattice.geometry import to_site_major as to_site_major
+from diffhep_lattice.gradient_flow import gradient_flow as gradient_flow
+from diffhep_lattice.gradient_flow import scale_t0 as scale_t0
+from diffhep_lattice.gradient_flow import scale_w0 as scale_w0
 from diffhep_lattice.groups import SU2 as SU2
 from diffhep_lattice.groups import SU3 as SU3
 from diffhep_lattice.groups import SUN as SUN
@@ -38,17 +49,20 @@ from diffhep_lattice.observables import topological_charge as topological_charge
 from diffhep_lattice.observables import wilson_loop as wilson_loop
 from diffhep_lattice.samplers import adapt_step_size as adapt_step_size
 from diffhep_lattice.samplers import alternate as alternate
+from diffhep_lattice.samplers import crooks as crooks
 from diffhep_lattice.samplers import flow_hmc as flow_hmc
 from diffhep_lattice.samplers import force_gradient as force_gradient
 from diffhep_lattice.samplers import heatbath as heatbath
 from diffhep_lattice.samplers import hmc as hmc
 from diffhep_lattice.samplers import independence_metropolis as independence_metropolis
 from diffhep_lattice.samplers import instanton_hit as instanton_hit
+from diffhep_lattice.samplers import jarzynski as jarzynski
 from diffhep_lattice.samplers import leapfrog as leapfrog
 from diffhep_lattice.samplers import nested as nested
 from diffhep_lattice.samplers import omelyan2 as omelyan2
 from diffhep_lattice.samplers import omelyan4 as omelyan4
 from diffhep_lattice.samplers import overrelaxation as overrelaxation
+from diffhep_lattice.samplers import stochastic_flow as stochastic_flow
 from diffhep_lattice.training import ForwardKL as ForwardKL
 from diffhep_lattice.training import ReverseKL as ReverseKL
 from diffhep_lattice.training import evaluate as evaluate

@@ -199,7 +199,7 @@ def test_samplers_with_a_flow_are_exact(name, key):
 def test_densities_ask_for_their_own_fields():
     with pytest.raises(ShapeError, match=r"Argument `U` must end with the axes \(2, 3\)"):
         _FLOW.log_prob(jnp.zeros((5, 3, 2)))
-    with pytest.raises(ShapeError, match="Argument `configurations` must have shape"):
+    with pytest.raises(ShapeError, match="Argument `configurations` must end with"):
         evaluate(_FLOW, _ACTION, 16, key=_KEY, configurations=jnp.zeros((5, 3, 2)))
 
 

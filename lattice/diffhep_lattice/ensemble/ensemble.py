@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Shaped
 
-from diffhep.core.checks import require, require_shape
+from diffhep.core.checks import as_integer, require, require_real, require_shape, require_type
 from diffhep.core.config import config_hash
 from diffhep.core.distributed import on_main, require_same, to_host
 from diffhep.core.errors import DataError
@@ -26,7 +26,10 @@ from diffhep_lattice.ensemble.schedule import Schedule
 from diffhep_lattice.ensemble.storage import Storage
 from diffhep_lattice.ensemble.table import TableRow, format_table, tabulate
 from diffhep_lattice.io.files import atomic_file
+from diffhep_lattice.links import require_unitary
 from diffhep_lattice.sharding import partition_streams
+
+__citations__ = ("arXiv:hep-lat/0306017",)
 
 DATA = "observables/{}", "info/{}"
 """Where data.h5 has the measurements and what the algorithm reports of every trajectory."""
@@ -111,7 +114,8 @@ class Ensemble:
     Raises:
         ConfigError: A setting is out of range, or the folder is of a run with other settings; the
             message names the setting and both values.
-        DataError: The folder cannot be written, or files in it are missing or of another run.
+        DataError: The folder cannot be written, files in it are missing or of another run, or a
+            link of `start` is not finite or not of its group.
         ShapeError: `start` is no field with a stream axis.
     """
 
@@ -132,8 +136,21 @@ class Ensemble:
         checkpoint_every_s: float = 60.0,
         progress: Show = True,
     ) -> None:
+        rule = "be a sampling algorithm, such as hmc(action)"
+        require_type(algorithm, AbstractSamplingAlgorithm, "algorithm", rule)
+        require_type(schedule, Schedule, "schedule", "be a Schedule")
+        require_type(start, (jax.Array, np.ndarray), "start", "be an array")
+        require_real(checkpoint_every_s, "checkpoint_every_s", "be at least 0", low=0.0)
+        seed = as_integer(seed, "seed", low=0)
+        for name, function in (observe or {}).items():
+            rule = "be a function of one configuration"
+            require(callable(function), f"observe[{name!r}]", rule, function)
         rule = "have a stream axis before the field's"
-        require_shape(start.ndim >= 3, "start", rule, f"shape {start.shape}")
+        require_shape(
+            start.ndim >= 3 and start.shape[0] >= 1, "start", rule, f"shape {start.shape}"
+        )
+        for field in start:
+            require_unitary(field, "start")
         require(reseed is None or reseed >= 1, "reseed", "be at least 1", reseed)
         self._algorithm = algorithm
         self._schedule = schedule

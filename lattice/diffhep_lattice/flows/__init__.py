@@ -22,3 +22,5 @@ from diffhep_lattice.flows.masks import Stripes as Stripes
 from diffhep_lattice.flows.multiscale import MultiscaleFlow as MultiscaleFlow
 from diffhep_lattice.flows.multiscale import multiscale_flow as multiscale_flow
 from diffhep_lattice.flows.scalar import ScalarFlow as ScalarFlow
+from diffhep_lattice.flows.stout import StoutLayer as StoutLayer
+from diffhep_lattice.flows.stout import stout_layer as stout_layer
