@@ -430,6 +430,22 @@ _ENTRIES = (
         "doi:10.1214/aos/1176344552",
         "Ann. Statist. 7, 1",
     ),
+    (
+        "kosterlitz1973",
+        "J. M. Kosterlitz and D. J. Thouless",
+        "Ordering, metastability and phase transitions in two-dimensional systems",
+        "1973",
+        "doi:10.1088/0022-3719/6/7/010",
+        "J. Phys. C 6, 1181",
+    ),
+    (
+        "kramers1941",
+        "H. A. Kramers and G. H. Wannier",
+        "Statistics of the Two-Dimensional Ferromagnet. Part I",
+        "1941",
+        "doi:10.1103/PhysRev.60.252",
+        "Phys. Rev. 60, 252",
+    ),
 )
 
 REFERENCES: Mapping[str, str] = MappingProxyType({entry[4]: _article(*entry) for entry in _ENTRIES})

@@ -136,6 +136,21 @@ NUMBERS = {
         ConfigError,
         "`direction` must be a direction below 2",
     ),
+    "one direction for a plane": (
+        lambda: dl.wilson_loop(U, 1, 1, plane=0),
+        ConfigError,
+        "`plane` must be two directions, but it is 0, of type int",
+    ),
+    "plane as floats": (
+        lambda: dl.wilson_loop(U, 1, 1, plane=(0.0, 1.0)),
+        ConfigError,
+        "`plane` must be two directions below 2, but it is (0.0, 1.0)",
+    ),
+    "work without a number": (
+        lambda: dl.crooks(np.array([1.0, np.nan]), np.ones(2)),
+        ConfigError,
+        "`work` must be finite, but it is nan",
+    ),
     "no charge": (lambda: dl.susceptibility(np.ones(0), 16), ShapeError, "`charges` must hold"),
     "volume as a float": (lambda: dl.susceptibility(np.ones(2), 16.0), ConfigError, "`volume`"),
     "steps of a warm-up": (lambda: tune(n_steps=2.5), ConfigError, "`n_steps` must be an integer"),
@@ -253,6 +268,12 @@ FIELDS = {
         "`U` must be a complex array",
     ),
     "links of other colours": (lambda: SU3_ACTION(V[:, :2, :2]), ShapeError, "(mu, 3, 3, *site)"),
+    "projection onto other colours": (
+        lambda: dl.SU2().project(V),
+        ShapeError,
+        "`a` must have the shape (mu, 2, 2, *site)",
+    ),
+    "offset of one number": (lambda: Stripes(0, [0]), ShapeError, "`offset` must hold two numbers"),
     "a list of links": (lambda: ACTION([[0.0]]), ConfigError, "`U` must be an array, but it is of"),
     "hmc on complex angles": (
         lambda: dl.hmc(ACTION).init(U + 0j),
@@ -409,6 +430,11 @@ OBJECTS = {
         lambda: dl.alternate([dl.hmc(ACTION)]),
         ConfigError,
         "`algorithms` must be sampling algorithms, as in alternate(hmc(action), heatbath(action)),",
+    ),
+    "two couplings": (
+        lambda: dl.alternate(dl.hmc(ACTION), dl.instanton_hit(dl.WilsonAction(3.0))),
+        ConfigError,
+        "`algorithms` must sample the same action, with the same couplings, but it is [[2.0], [3.",
     ),
     "swapped": (
         lambda: dl.independence_metropolis(ACTION, stripes()),

@@ -12,6 +12,8 @@ from diffhep_lattice.actions.base import AbstractAction
 from diffhep_lattice.geometry import lattice_of_scalars
 from diffhep_lattice.groups import Reals
 
+__citations__ = ("arXiv:1904.12072",)
+
 
 class Phi4Action(AbstractAction):
     r"""The phi^4 theory of one real field, or of several with O(N) symmetry, in any dimension.

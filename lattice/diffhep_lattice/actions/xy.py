@@ -12,6 +12,8 @@ from diffhep_lattice.actions.base import AbstractAction
 from diffhep_lattice.geometry import lattice_of_scalars
 from diffhep_lattice.groups import U1
 
+__citations__ = ("doi:10.1088/0022-3719/6/7/010",)
+
 
 class XYAction(AbstractAction):
     r"""The XY model, the O(2) sigma model, in any dimension.

@@ -29,6 +29,8 @@ from diffhep_lattice.io.files import atomic_file
 from diffhep_lattice.links import require_unitary
 from diffhep_lattice.sharding import partition_streams
 
+__citations__ = ("arXiv:hep-lat/0306017",)
+
 DATA = "observables/{}", "info/{}"
 """Where data.h5 has the measurements and what the algorithm reports of every trajectory."""
 

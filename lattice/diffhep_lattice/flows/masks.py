@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffhep.core.checks import as_integer, require
+from diffhep.core.checks import as_integer, require, require_shape
 from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.groups import wrap
 
@@ -63,6 +63,8 @@ class Stripes(eqx.Module):
 
     def __check_init__(self) -> None:
         require(self.direction <= 1, "direction", "be 0 or 1", self.direction)
+        shape = self.offset.shape
+        require_shape(shape == (2,), "offset", "hold two numbers of sites", f"shape {shape}")
 
     def require_fit(self, lattice: Lattice) -> None:
         """Raise a `ConfigError` unless the stripes fit the lattice without a seam."""

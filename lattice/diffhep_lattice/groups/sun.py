@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from diffhep.core.checks import as_integer
+from diffhep.core.checks import as_integer, require_shape
 from diffhep.core.typing import Key
 from diffhep_lattice.groups import matrices
 from diffhep_lattice.groups.algebra import algebra_coefficients, hermitian_matrix
@@ -103,6 +103,7 @@ class SUN(AbstractGroup):
             The coefficients. Eigenphases lie in $[-\\pi, \\pi]$, but for the one that has to give
             way for their sum to vanish.
         """
+        self._check(a)
         return algebra_coefficients(1j * _eigenphase_matrix(a, self.n))
 
     def move(self, a: Links, velocity: Velocities) -> Links:
@@ -114,6 +115,7 @@ class SUN(AbstractGroup):
 
         For matrices near the group these are the nearest elements. Singular matrices have none.
         """
+        self._check(a)
         unitary = matrices.polar_unitary(a)
         phase = jnp.angle(matrices.determinant(unitary)) / self.n
         rotation = jax.lax.complex(jnp.cos(phase), -jnp.sin(phase))
@@ -130,6 +132,12 @@ class SUN(AbstractGroup):
     def algebra_projection(self, a: Links) -> Velocities:
         r"""Coefficients $2\,\mathrm{Im\,tr}\,T_a M$ of the traceless anti-Hermitian part of M."""
         return algebra_coefficients(a)
+
+    def _check(self, a: Links) -> None:
+        """Raise a `ShapeError` unless a field holds matrices of these colours."""
+        good = a.ndim >= 3 and a.shape[1:3] == (self.n, self.n)
+        rule = f"have the shape (mu, {self.n}, {self.n}, *site)"
+        require_shape(good, "a", rule, f"shape {a.shape}")
 
 
 def SU2() -> SUN:

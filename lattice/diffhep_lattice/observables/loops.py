@@ -5,6 +5,8 @@ any: the dtype tells which. Loops are normalised by N. Means over sites are take
 precision. The last axis is time.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -160,10 +162,13 @@ def wilson_loop(
     require_x64("the mean over the loops")
     lattice = lattice_of_any(U)
     R, T = as_integer(R, "R", low=1), as_integer(T, "T", low=1)
+    if plane is not None:
+        require_type(plane, Sequence, "plane", "be two directions")
     directions = range(lattice.dimension)
     chosen = planes(lattice.dimension) if plane is None else (tuple(plane),)
     require(
-        all(len(p) == len(set(p)) == 2 and set(p) <= set(directions) for p in chosen),
+        all(len(p) == len(set(p)) == 2 and set(p) <= set(directions) for p in chosen)
+        and all(is_integer(direction) for p in chosen for direction in p),
         "plane",
         f"be two directions below {lattice.dimension}",
         plane,

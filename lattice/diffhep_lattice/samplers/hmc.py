@@ -24,6 +24,8 @@ from diffhep_lattice.samplers.integrators import (
     require_scales,
 )
 
+__citations__ = ("doi:10.1016/0370-2693(87)91197-X",)
+
 
 def _as_md_dtype(value: Any) -> jnp.dtype | None:
     """A real floating dtype, or None."""
@@ -37,9 +39,6 @@ def _as_md_dtype(value: Any) -> jnp.dtype | None:
         raise ConfigError(f"Argument `md_dtype` must {rule}, but it is {shown}.") from None
     require(bool(jnp.issubdtype(dtype, jnp.floating)), "md_dtype", rule, dtype)
     return dtype
-
-
-__citations__ = ("doi:10.1016/0370-2693(87)91197-X",)
 
 
 class HMC(AbstractSamplingAlgorithm):

@@ -333,6 +333,10 @@ def crooks(
     Returns:
         The logarithm of the ratio of partition functions and its asymptotic standard error.
 
+    Raises:
+        ShapeError: There are less than 2 trajectories of one kind.
+        ConfigError: Some work is not finite.
+
     Reference:
         C. H. Bennett, J. Comput. Phys. 22 (1976) 245; G. E. Crooks, arXiv:cond-mat/9901352;
         M. R. Shirts et al., Phys. Rev. Lett. 91 (2003) 140601 (the error).
@@ -344,6 +348,9 @@ def crooks(
         "and `work_back` hold at least 2 trajectories each",
         f"shapes {forward.shape} and {back.shape}",
     )
+    for name, values in (("work", forward), ("work_back", back)):
+        wild = values[~np.isfinite(values)]
+        require(wild.size == 0, name, "be finite", float(wild[0]) if wild.size else 0.0)
     shift = np.log(forward.size / back.size)
 
     def occupied(x: np.ndarray) -> np.ndarray:
