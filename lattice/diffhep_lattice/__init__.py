@@ -16,9 +16,12 @@ from diffhep_lattice.ensemble import Schedule as Schedule
 from diffhep_lattice.flows import CircularSpline as CircularSpline
 from diffhep_lattice.flows import NonCompactProjection as NonCompactProjection
 from diffhep_lattice.flows import block_flow as block_flow
+from diffhep_lattice.flows import checkerboard_flow as checkerboard_flow
+from diffhep_lattice.flows import continuous_flow as continuous_flow
 from diffhep_lattice.flows import multiscale_flow as multiscale_flow
 from diffhep_lattice.flows import stout_layer as stout_layer
 from diffhep_lattice.flows import stripe_flow as stripe_flow
+from diffhep_lattice.flows import with_steps as with_steps
 from diffhep_lattice.geometry import Lattice as Lattice
 from diffhep_lattice.geometry import from_site_major as from_site_major
 from diffhep_lattice.geometry import to_site_major as to_site_major

@@ -28,13 +28,13 @@ class AbstractBijection(eqx.Module):
 
     @abc.abstractmethod
     def forward_and_log_det(
-        self, U: Float[Array, "mu ..."]
+        self, U: Float[Array, "mu ..."], /
     ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
         """The image, and the logarithm of the Jacobian determinant of the map there."""
 
     @abc.abstractmethod
     def inverse_and_log_det(
-        self, U: Float[Array, "mu ..."]
+        self, U: Float[Array, "mu ..."], /
     ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
         """The preimage, and the logarithm of the Jacobian determinant of the inverse map."""
 
@@ -86,7 +86,9 @@ class AbstractFlow(eqx.Module):
         """The field $f(z)$ and the logarithm of the Jacobian determinant of $f$ at $z$."""
 
     @abc.abstractmethod
-    def inverse_and_log_det(self, U: Float[Array, "mu ..."]) -> tuple[PyTree, Float[Array, "..."]]:
+    def inverse_and_log_det(
+        self, U: Float[Array, "mu ..."], /
+    ) -> tuple[PyTree, Float[Array, "..."]]:
         r"""Latent variables of a field, and the log-determinant of $f^{-1}$ at the field."""
 
     def sample_and_log_prob(

@@ -27,7 +27,7 @@ _LARGEST_LOG_DILATION = 30.0
 
 
 class AbstractKernel(eqx.Module):
-    """An odd monotone map of the circle with parameters of its own at every element."""
+    """An odd monotone map of the circle, or of the line, with parameters of its own everywhere."""
 
     @property
     @abc.abstractmethod
