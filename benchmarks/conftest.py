@@ -6,6 +6,8 @@ import jax
 import pytest
 
 jax.config.update("jax_enable_x64", True)
+# Compilation is timed: nothing may come from a cache.
+jax.config.update("jax_enable_compilation_cache", False)
 
 
 class Row(NamedTuple):

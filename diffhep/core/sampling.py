@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -22,8 +22,8 @@ from diffhep.core.progress import Show
 from diffhep.core.rng import check_key, key_at, keys_for_chains
 from diffhep.core.typing import Flag, Key, PyTree
 
-Observable = Callable[[PyTree], Array]
-"""Maps the position of one chain to a scalar or an array."""
+Observable = Callable[[PyTree], Array | Mapping[str, Array]]
+"""Maps the position of one chain to a scalar or an array, or to several of them by name."""
 
 
 class SampleRecord(NamedTuple):
@@ -116,7 +116,14 @@ class _SampleStep(eqx.Module):
 
     def measure(self, state: Any) -> dict[str, Array]:
         """All observables of one chain."""
-        return {name: jnp.asarray(f(state.position)) for name, f in self.observe.items()}
+        found: dict[str, Array] = {}
+        for name, function in self.observe.items():
+            value = function(state.position)
+            if isinstance(value, Mapping):
+                found |= {f"{name}/{part}": jnp.asarray(x) for part, x in value.items()}
+            else:
+                found[name] = jnp.asarray(value)
+        return found
 
     def __call__(self, key: Key, state: _ChainsState) -> tuple[_ChainsState, _Record]:
         """The loop's key is not used, so that thinning does not change the chain."""
