@@ -238,6 +238,7 @@ def test_single_precision_passes_through(key):
     assert result.info == {}
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 def test_bad_settings_are_named(key):
     with pytest.raises(ConfigError, match="`thin` must divide the 60 steps"):
         run(key, thin=7)
