@@ -16,7 +16,7 @@ import jax
 import tyro
 
 from diffhep.core.errors import DiffhepError, Interrupted
-from diffhep.core.run import Claim
+from diffhep.core.run import Claim, check_data
 from papers import claims as claims_of
 from papers import harness
 
@@ -151,6 +151,7 @@ def check_paper(options: Check, folder: Path) -> int:
     """Print the table of a results.json and where it differs from expected.json."""
     paper = harness.find(folder, options.name)
     directory = options.out or paper.folder / "record"
+    check_data(directory)
     results, claims = claims_of.read_results(directory / "results.json")
     preset = str(results.get("preset"))
     print(f"{paper.name} {preset}: {directory / 'results.json'}\n")

@@ -37,9 +37,17 @@ def read_expected(paper: Paper) -> dict[str, list[Expected]]:
         raise DataError(f"{path} is not a table of expected claims: {error}.") from error
 
 
-def _number_or_nan(value: float | None) -> float:
-    """JSON has null where a number was not finite."""
-    return math.nan if value is None else value
+def _number_or(missing: Any, value: Any) -> Any:
+    """A number as results.json has it, or what null stands for.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if value is None:
+        return missing
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} is no number")
+    return value
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], list[Claim]]:
@@ -53,9 +61,9 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[Claim]]:
         claims = [
             Claim(
                 name=row["name"],
-                value=_number_or_nan(row["value"]),
-                stderr=row["stderr"],
-                reference=_number_or_nan(row["reference"]),
+                value=_number_or(math.nan, row["value"]),
+                stderr=_number_or(None, row["stderr"]),
+                reference=_number_or(math.nan, row["reference"]),
                 source=row["source"],
                 rule=row["rule"],
             )

@@ -13,8 +13,9 @@ from typing import Any
 import jax
 
 from diffhep.core import config as core_config
-from diffhep.core.errors import ConfigError, DataError
-from diffhep.core.run import Claim, RunDir, load_data
+from diffhep.core.checks import require
+from diffhep.core.errors import ConfigError, DataError, ShapeError
+from diffhep.core.run import Claim, RunDir, check_data, load_data
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,14 @@ def settle(module: ModuleType, preset: str, overrides: Path | None) -> Any:
         An instance of the paper's `Config`.
 
     Raises:
-        ConfigError: The preset, or a key in the file, is unknown.
-        DataError: The file is not a JSON object.
+        ConfigError: The preset, or a key in the file, is unknown; the file is not JSON; a value is
+            of another type, or the paper's `Config` refuses it.
+        DataError: The file cannot be read, or is not a JSON object.
     """
     config = module.PRESETS[one_of("preset", preset, list(module.PRESETS))]
     if overrides is None:
         return config
-    settings = read_json(overrides)
+    settings = core_config.parse_settings(read_text(overrides))
     if not isinstance(settings, dict):
         raise DataError(f"{overrides} must hold a JSON object of settings.")
     base = json.loads(core_config.to_json(config))
@@ -113,12 +115,24 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: It does not exist or is not JSON.
     """
+    try:
+        return json.loads(read_text(path))
+    except ValueError as error:
+        raise DataError(f"{path} is not valid JSON: {error}.") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        DataError: It does not exist or is not text.
+    """
     if not path.is_file():
         raise DataError(f"{path} does not exist.")
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path} is not valid JSON: {error}.") from error
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not text: {error}.") from error
 
 
 def draw(paper: Paper, directory: Path) -> list[Path]:
@@ -128,10 +142,11 @@ def draw(paper: Paper, directory: Path) -> list[Path]:
         The files written.
 
     Raises:
-        DataError: The folder has no data.h5.
+        DataError: The folder has no data.h5, or it is damaged.
     """
     if not (directory / "data.h5").is_file():
         raise DataError(f"{directory / 'data.h5'} does not exist: run the paper first.")
+    check_data(directory)
     figures = directory / "figures"
     figures.mkdir(exist_ok=True)
     return list(load(paper, "plot").plot(load_data(directory / "data.h5"), figures))
@@ -164,11 +179,17 @@ def execute(
     Raises:
         DiffhepError: Whatever the run raises.
     """
+    require(-(2**63) <= seed < 2**63, "seed", "be an integer of 64 bits", seed)
     module = load(paper, "run")
     config = settle(module, preset, overrides)
     run_dir = RunDir.open(
         directory, config, resume=resume, paper=paper.name, preset=preset, seed=seed
     )
-    claims = list(module.run(config, run_dir, key=jax.random.key(seed)))
+    try:
+        claims = list(module.run(config, run_dir, key=jax.random.key(seed)))
+    except (ConfigError, ShapeError):
+        # Settings refused before anything was computed must not bar the folder to better ones.
+        run_dir.withdraw()
+        raise
     run_dir.write_results(claims, command=command)
     return claims, draw(paper, directory)

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import jax
+import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
@@ -37,3 +38,11 @@ install_import_hook(
 def key(request):
     """A key seeded by the test's node id: the same in any order and on any worker."""
     return jax.random.key(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture
+def without_shape_checks():
+    """Functions get what they are given, as they do for a user, whatever their annotations say."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

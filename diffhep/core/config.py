@@ -121,12 +121,13 @@ def _explain(error: BaseException, where: str) -> str:
         listed = ", ".join(known)
         return f"Argument `config` must have known keys{place} ({listed}), but has {key!r}.{hint}"
     if isinstance(error, ConfigError):
-        return str(error)
+        # A class that checks itself does not know under which key it stands.
+        return str(error).replace("Argument `", f"Argument `{where}." if where else "Argument `", 1)
     name = where or "config"
     if isinstance(error, KeyError):
         return f"Argument `{name}` must be given, but it is missing."
     if isinstance(error, (AttributeError, TypeError)):
-        return f"Argument `{name}` must be a JSON object, but it is something else."
+        return f"Argument `{name}` must be a JSON object or list, as declared, but it is neither."
     text = str(error)
     rule = text if text.startswith("be of type") else f"be valid, but: {text}"
     return f"Argument `{name}` must {rule}."
@@ -134,6 +135,24 @@ def _explain(error: BaseException, where: str) -> str:
 
 def _no_constant(name: str) -> Any:
     raise ConfigError(f"Argument `config` must hold finite numbers only, but has {name}.")
+
+
+def parse_settings(text: str) -> Any:
+    """What JSON text says, without what JSON allows but no settings should hold.
+
+    Args:
+        text: JSON.
+
+    Returns:
+        Dictionaries, lists, numbers and text.
+
+    Raises:
+        ConfigError: The text is not JSON, names a key twice, or has a number that is not finite.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"Argument `config` must be JSON, but: {error}.") from error
 
 
 def from_json(cls: type[T], text: str) -> T:
@@ -148,12 +167,10 @@ def from_json(cls: type[T], text: str) -> T:
 
     Raises:
         ConfigError: The text is not JSON, a key is unknown, repeated or missing, or a value is
-            not of the declared type; the message names the key and lists the known ones.
+            not of the declared type or refused by its class; the message names the key and lists
+            the known ones.
     """
-    try:
-        plain = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"Argument `config` must be JSON, but: {error}.") from error
+    plain = parse_settings(text)
     try:
         return _converter().structure(plain, cls)
     except BaseValidationError as error:

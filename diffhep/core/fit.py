@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array
 
 from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.checks import require, require_real, require_shape
+from diffhep.core.fingerprint import fingerprint
 from diffhep.core.loop import LoopResult, OnChunk, run_loop
 from diffhep.core.progress import Show
 from diffhep.core.rng import check_key, key_at, keys_for_chains
@@ -156,6 +158,34 @@ def _build_step(
     return _FitStep(loss, rest, transformation, learning_rate)
 
 
+def _identity(
+    loss: Loss,
+    model: PyTree,
+    learning_rate: LearningRate,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    best_window: int,
+    checkpoint: Checkpoint | None,
+) -> dict[str, str]:
+    """What tells a fit from others with its key; none is needed where nothing is resumed."""
+    if checkpoint is None:
+        return {}
+    parts = {"loss": loss, "model": model, "optimizer": optimizer, "clip_norm": clip_norm}
+    # A schedule is known by its values: its code belongs to another library.
+    parts |= {"learning_rate": _rates(learning_rate), "best_window": best_window}
+    return {name: fingerprint(part) for name, part in parts.items()}
+
+
+def _rates(learning_rate: LearningRate) -> list[float]:
+    """A learning rate at steps from 0 to a million, to six digits."""
+    if callable(learning_rate):
+        steps = jnp.asarray(np.unique(np.geomspace(1, 1e6, 61).astype(int)) - 1)
+        rates = np.asarray(jax.vmap(lambda step: jnp.asarray(learning_rate(step)))(steps))
+    else:
+        rates = np.asarray([learning_rate])
+    return [float(f"{rate:.6g}") for rate in rates]
+
+
 def _finish(result: LoopResult, rest: PyTree) -> FitResult:
     state = result.state
     model, best = (eqx.combine(params, rest) for params in (state.params, state.best_params))
@@ -196,7 +226,9 @@ def fit(
         best_window: The best model is the one at the end of the `best_window` consecutive steps
             with the lowest mean loss; a shorter fit takes all its steps.
         chunk: Steps per host visit.
-        checkpoint: Where the fit is saved and goes on from.
+        checkpoint: Where the fit is saved and goes on from; one of another loss, model, learning
+            rate, optimiser, clipping, window or key is refused. A schedule that spans `n_steps` is
+            another one for another number of steps.
         checkpoint_every_s: Least time between two saves, in seconds.
         name: For messages and the progress bar.
         on_chunk: Called with the number of steps done and the chunk's metrics.
@@ -210,7 +242,8 @@ def fit(
     Raises:
         ConvergenceError: Loss, gradient or parameters are not finite; names the step.
         Interrupted: The user stopped the fit; the state is saved.
-        ConfigError: A setting is out of its range.
+        ConfigError: A setting is out of its range; the checkpoint is of another problem, and the
+            message says what differs.
         ShapeError: The loss is not a scalar.
     """
     check_key(key)
@@ -230,6 +263,9 @@ def fit(
         on_chunk=on_chunk,
         progress=progress,
         resume=resume,
+        identity=_identity(
+            loss, model, learning_rate, optimizer, clip_norm, best_window, checkpoint
+        ),
     )
     return _finish(result, rest)
 
@@ -310,5 +346,8 @@ def fit_ensemble(
         on_chunk=on_chunk,
         progress=progress,
         resume=resume,
+        identity=_identity(
+            loss, models, learning_rate, optimizer, clip_norm, best_window, checkpoint
+        ),
     )
     return _finish(result, rest)

@@ -5,16 +5,17 @@ chunk costs no second compilation and the bits do not depend on how the steps ar
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from diffhep.core.checkpoint import Checkpoint, Metadata
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require
 from diffhep.core.distributed import any_process, require_same, to_host
-from diffhep.core.errors import ConvergenceError, Interrupted
+from diffhep.core.errors import ConfigError, ConvergenceError, Interrupted
 from diffhep.core.loop_guard import Guard, finite_guard
 from diffhep.core.loop_program import Program, as_state, build_program
 from diffhep.core.progress import ProgressBar, Show, StopSignals
@@ -51,7 +52,16 @@ class _Progress(NamedTuple):
 class _Loop:
     """One run: its state on the device and its history on the host."""
 
-    def __init__(self, program: Program, state: PyTree, n_steps: int, key: Key, name: str) -> None:
+    def __init__(
+        self,
+        program: Program,
+        state: PyTree,
+        n_steps: int,
+        key: Key,
+        name: str,
+        identity: Mapping[str, str],
+    ) -> None:
+        self.identity = dict(identity)
         self.program = program
         self.state = state
         self.n_steps = n_steps
@@ -106,7 +116,8 @@ class _Loop:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the state and the history so far."""
-        metadata = {"loop": self.name, "key": self.key_words.tolist(), **self.progress._asdict()}
+        metadata = {"loop": self.name, "key": self.key_words.tolist()}
+        metadata |= {"identity": self.identity, **self.progress._asdict()}
         checkpoint.save((self.state, self._head(self.progress.done)), metadata)
         self.saved = self.progress.done
 
@@ -125,9 +136,20 @@ class _Loop:
 
     def _check_metadata(self, metadata: Metadata, checkpoint: Checkpoint) -> None:
         """Raise a `ConfigError` unless the checkpoint belongs to this loop."""
+        otherwise = "; use another checkpoint file, or resume=False to start anew"
         for field, mine in (("loop", self.name), ("key", self.key_words.tolist())):
-            rule = f"belong to this loop, whose {field} is {mine!r}"
-            require(metadata.get(field) == mine, "checkpoint", rule, metadata.get(field))
+            if metadata.get(field) != mine:
+                raise ConfigError(
+                    f"Argument `checkpoint` must belong to this loop, whose {field} is {mine!r}, "
+                    f"but in {checkpoint.path} it is {metadata.get(field)!r}{otherwise}."
+                )
+        theirs = metadata.get("identity", {})
+        for part in [*self.identity, *theirs]:
+            if theirs.get(part) != self.identity.get(part):
+                raise ConfigError(
+                    f"Argument `checkpoint` must belong to this loop, but {checkpoint.path} was "
+                    f"made with another `{part}`{otherwise}."
+                )
         rule = f"be at least the {metadata['done']} steps already in {checkpoint.path}"
         require(metadata["done"] <= self.n_steps, "n_steps", rule, self.n_steps)
 
@@ -188,6 +210,7 @@ def run_loop(
     progress: Show = True,
     resume: bool = True,
     guard: Guard | None = None,
+    identity: Mapping[str, str] = MappingProxyType({}),
 ) -> LoopResult:
     """Apply a step many times, in chunks that never leave the device, and survive interruptions.
 
@@ -214,6 +237,8 @@ def run_loop(
         progress: Whether to show a bar; "force" writes lines where there is no terminal.
         resume: Go on from the checkpoint where there is one.
         guard: What must hold at every step; finite state and metrics if not given.
+        identity: What else tells this loop from others that have its name and key: a `fingerprint`
+            by the name of each part. A checkpoint with another one is refused.
 
     Returns:
         Final state; the metrics as NumPy arrays with a leading step axis; seconds in chunks and
@@ -229,12 +254,12 @@ def run_loop(
             see the same one.
     """
     check_key(key)
-    require(n_steps >= 0, "n_steps", "not be negative", n_steps)
-    require(chunk >= 1, "chunk", "be at least 1", chunk)
+    n_steps = as_integer(n_steps, "n_steps", low=0)
+    chunk = as_integer(chunk, "chunk", low=1)
     watch = finite_guard() if guard is None else guard
     arrays, static = as_state(state)
     program = build_program(step, arrays, static, key, min(chunk, max(n_steps, 1)), watch)
-    loop = _Loop(program, arrays, n_steps, key, name)
+    loop = _Loop(program, arrays, n_steps, key, name, identity)
     if checkpoint is not None:
         found = resume and checkpoint.exists()
         require_same(found, f"Whether {checkpoint.path} exists")

@@ -3,6 +3,7 @@
 In a run of several processes all of them call the same methods, and process 0 alone writes.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -21,6 +22,9 @@ from diffhep.core.distributed import is_main, on_main
 from diffhep.core.environment import Usage, describe_environment
 from diffhep.core.errors import ConfigError, DataError
 from diffhep.core.stats import pull
+
+DATA_CHECKSUM = "data_sha256"
+"""Entry of results.json with the SHA-256 of data.h5."""
 
 _COMPARISONS = {
     ">=": lambda value, reference: value >= reference,
@@ -121,6 +125,38 @@ def _read_json(path: Path) -> Any:
         raise DataError(f"Could not read {path}: {error}.") from error
 
 
+def _sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"Could not read {path}: {error.strerror}.") from error
+
+
+def check_data(folder: Path) -> None:
+    """Raise unless the data.h5 of a finished run is the one its results were made with.
+
+    A folder without a results.json, or with one that names no checksum, has nothing to compare.
+
+    Args:
+        folder: The folder of a run.
+
+    Raises:
+        DataError: The checksums of data.h5 and in results.json differ, or a file cannot be read.
+    """
+    data, file = folder / "data.h5", folder / "results.json"
+    if not (data.is_file() and file.is_file()):
+        return
+    results = _read_json(file)
+    written = results.get(DATA_CHECKSUM) if isinstance(results, dict) else None
+    if written is not None and written != _sha256(data):
+        raise DataError(
+            f"{data} is damaged or of another run: its SHA-256 is not the one in {file}; "
+            "run the paper again."
+        )
+
+
 def load_data(path: Path | str) -> dict[str, np.ndarray]:
     """All arrays of an HDF5 file.
 
@@ -144,8 +180,9 @@ def load_data(path: Path | str) -> dict[str, np.ndarray]:
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
-    except OSError as error:
-        raise DataError(f"Could not read {path}: {error}.") from error
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        # HDF5 tells the history of a failed read on several lines.
+        raise DataError(f"Could not read {path}: {' '.join(str(error).split())}.") from error
     return arrays
 
 
@@ -348,6 +385,19 @@ class RunDir:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name
 
+    def withdraw(self) -> None:
+        """Leave the folder to another run, if nothing but settings has been written into it."""
+
+        def remove() -> None:
+            files = [self.path / f"{name}.json" for name in ("config", "environment", "usage")]
+            with suppress(OSError):
+                if set(self.path.iterdir()) <= set(files):
+                    for file in files:
+                        file.unlink(missing_ok=True)
+                    self.path.rmdir()
+
+        on_main(remove)
+
     def write_results(self, claims: Sequence[Claim], **extra: Any) -> Path:
         """Write results.json.
 
@@ -367,6 +417,8 @@ class RunDir:
             results: dict[str, Any] = {"paper": self._identity["paper"]}
             results |= {"preset": self._identity["preset"], **self._usage.note(now=True)}
             results |= {"claims": [claim.as_json() for claim in claims], **_plain(extra)}
+            data = self.path / "data.h5"
+            results |= {DATA_CHECKSUM: _sha256(data)} if data.exists() else {}
             _write(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
         on_main(write)
@@ -395,7 +447,10 @@ def _check_same_run(folder: Path, identity: dict[str, Any], resume: bool) -> Non
             f"Argument `out` must be an empty folder or one of this run, but {folder} holds other "
             "files and no config.json."
         )
-    for key, theirs, ours in config_difference(_read_json(file), identity):
+    written = _read_json(file)
+    if not isinstance(written, dict):
+        raise DataError(f"{file} must hold a JSON object, but it holds {type(written).__name__}.")
+    for key, theirs, ours in config_difference(written, identity):
         if key == "hash":
             continue
         key = key.removeprefix("config.")

@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Shaped
+from numpy.typing import ArrayLike
 
 from diffhep.core.checks import require, require_shape
+from diffhep.core.citations import cites
 from diffhep.core.errors import DataError
 from diffhep.core.rng import check_key
 from diffhep.core.typing import Key
@@ -44,9 +47,22 @@ class Estimate(NamedTuple):
     error: float
 
 
+def _real_array(x: Any, name: str) -> np.ndarray:
+    """`x` in float64, after a check that it is an array of real numbers."""
+    try:
+        array = np.asarray(x)
+    except (TypeError, ValueError):
+        rule = "be an array of real numbers, rows of one length"
+        require_shape(False, name, rule, f"type {type(x).__name__}")
+        raise
+    is_real = any(jnp.issubdtype(array.dtype, kind) for kind in (np.floating, np.integer, np.bool_))
+    require_shape(is_real, name, "hold real numbers", f"dtype {array.dtype}")
+    return array.astype(np.float64)
+
+
 def _finite_array(x: Any, name: str) -> np.ndarray:
     """`x` in float64, after a check that every entry is finite."""
-    array = np.asarray(x, dtype=np.float64)
+    array = _real_array(x, name)
     bad = ~np.isfinite(array)
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -77,38 +93,54 @@ def _automatic_window(rho: np.ndarray, n_total: int, s_tau: float) -> int:
     return int(windows[crossed[0]]) if len(crossed) else int(windows[-1])
 
 
+class _Sum(NamedTuple):
+    """An autocovariance: C, Gamma(0), the relative error of tau_int, and the window."""
+
+    total: float
+    variance: float
+    relative_error: float
+    window: int
+
+
 def _analyse(deviations: np.ndarray, s_tau: float) -> tuple[float, float, float, int]:
     """C, tau_int and its error, and the window of (chain, n) deviations from the mean."""
     gamma = _autocovariance(deviations)
     size, n = deviations.size, deviations.shape[1]
     if gamma[1] < -ALTERNATING * gamma[0] / math.sqrt(size) and n >= 2 * MIN_LENGTH:
-        return _analyse_pairs(deviations, float(gamma[0]), s_tau)
+        found = _sum_pairs(deviations, float(gamma[0]), s_tau)
+    else:
+        found = _sum_window(gamma, size, s_tau)
+    # Even where all neighbours cancel, the ends of a chain move its mean by a measurement in n.
+    total = max(found.total, found.variance / n)
+    tau_int = total / (2.0 * found.variance)
+    return total, tau_int, tau_int * found.relative_error, found.window
+
+
+def _sum_window(gamma: np.ndarray, size: int, s_tau: float) -> _Sum:
+    """The sum up to the automatic window, its bias corrected."""
     window = _automatic_window(gamma / gamma[0], size, s_tau)
     uncorrected = gamma[0] + 2.0 * gamma[1 : window + 1].sum()
     gamma = gamma + uncorrected / size
-    total = float(gamma[0] + 2.0 * gamma[1 : window + 1].sum())
+    total, variance = float(gamma[0] + 2.0 * gamma[1 : window + 1].sum()), float(gamma[0])
     if total <= 0.0:
         # Anticorrelations cancel the sum to within its own error, which is what is known of it.
-        total = float(gamma[0]) * math.sqrt((4 * window + 2) / size)
-    tau_int = total / (2.0 * float(gamma[0]))
-    spread = max(window + 0.5 - tau_int, 0.0)
-    return total, tau_int, 2.0 * tau_int * math.sqrt(spread / size), window
+        total = variance * math.sqrt((4 * window + 2) / size)
+    spread = max(window + 0.5 - total / (2.0 * variance), 0.0)
+    return _Sum(total, variance, 2.0 * math.sqrt(spread / size), window)
 
 
-def _analyse_pairs(
-    deviations: np.ndarray, variance: float, s_tau: float
-) -> tuple[float, float, float, int]:
+def _sum_pairs(deviations: np.ndarray, variance: float, s_tau: float) -> _Sum:
     """The same through the means of neighbours, in which an alternation cancels."""
     even = deviations[:, : deviations.shape[1] // 2 * 2]
-    total, tau_pairs, error_pairs, window = _analyse((even[:, ::2] + even[:, 1::2]) / 2.0, s_tau)
-    tau_int = total / variance
-    relative = error_pairs / tau_pairs if tau_pairs > 0.0 else 0.0
-    return 2.0 * total, tau_int, tau_int * relative, 2 * window + 1
+    pairs = (even[:, ::2] + even[:, 1::2]) / 2.0
+    if not pairs.any():
+        return _Sum(0.0, variance, 1.0, 1)
+    total, tau_int, tau_int_error, window = _analyse(pairs, s_tau)
+    return _Sum(2.0 * total, variance, tau_int_error / tau_int, 2 * window + 1)
 
 
-def gamma_method(
-    x: Shaped[np.ndarray, "*chain step"] | Shaped[Array, "*chain step"], s_tau: float = 1.5
-) -> GammaResult:
+@cites("arXiv:hep-lat/0306017")
+def gamma_method(x: ArrayLike, s_tau: float = 1.5) -> GammaResult:
     r"""Mean, error and integrated autocorrelation time of a series by the Gamma method.
 
     $\Gamma(t) = \langle (x_i - \bar x)(x_{i+t} - \bar x) \rangle$ is summed up to a window $W$:
@@ -119,11 +151,12 @@ def gamma_method(
     measured mean is corrected. A series that alternates, $\rho(1) < -4 / \sqrt{N}$, is analysed
     through the means of neighbours, as the rule would stop at once on it; its error may then be
     a third too large, and tau_int_error is rough. Where the sum is not positive, C is its own
-    statistical error, $\Gamma(0)\sqrt{(4W+2)/N}$. Chains are pooled: one mean, one
-    autocovariance. Cost: one FFT a chain.
+    statistical error, $\Gamma(0)\sqrt{(4W+2)/N}$; it is never below $\Gamma(0)$ over the steps of a
+    chain, so that only a series that never changes has the error 0. Chains are pooled: one mean,
+    one autocovariance. Cost: one FFT a chain.
 
     Args:
-        x: Measurements, shape (step,) or (chain, step).
+        x: Measurements, shape (step,) or (chain, step), of any scale.
         s_tau: Ratio of the exponential to the integrated autocorrelation time that is assumed.
 
     Returns:
@@ -133,16 +166,17 @@ def gamma_method(
         its tau_int 1/2 with error 0, whatever froze it.
 
     Raises:
-        ShapeError: `x` is not of rank 1 or 2, or has fewer than 8 steps.
+        ShapeError: `x` holds no real numbers, is not of rank 1 or 2, or has fewer than 8 steps.
         DataError: An entry is not finite; the message holds its index.
-        ConfigError: `s_tau` is not positive.
+        ConfigError: `s_tau` is not positive and finite.
 
     Reference:
         U. Wolff, Comput. Phys. Commun. 156 (2004) 143, arXiv:hep-lat/0306017.
     """
-    require(s_tau > 0.0, "s_tau", "be positive", s_tau)
+    require(0.0 < s_tau < math.inf, "s_tau", "be positive and finite", s_tau)
     array = _finite_array(x, "x")
-    require_shape(array.ndim in (1, 2), "x", "be of shape (step,) or (chain, step)", array.shape)
+    rule = "be of shape (step,) or (chain, step)"
+    require_shape(array.ndim in (1, 2), "x", rule, f"shape {array.shape}")
     array = np.atleast_2d(array)
     require_shape(
         array.shape[0] >= 1 and array.shape[1] >= MIN_LENGTH,
@@ -150,13 +184,19 @@ def gamma_method(
         f"have at least {MIN_LENGTH} steps",
         f"shape {array.shape}",
     )
-    mean = float(array.mean())
-    if np.ptp(array) == 0.0:
+    # Squares of tiny or huge entries would leave the range; a power of two changes no digit.
+    exponent = int(np.frexp(np.abs(array).max())[1])
+    scaled = np.ldexp(array, -exponent)
+    mean = float(scaled.mean())
+    if np.ptp(scaled) == 0.0:
         return GammaResult(float(array.flat[0]), 0.0, 0.5, 0.0, 0)
-    variance, tau_int, tau_int_error, window = _analyse(array - mean, s_tau)
-    return GammaResult(mean, math.sqrt(variance / array.size), tau_int, tau_int_error, window)
+    variance, tau_int, tau_int_error, window = _analyse(scaled - mean, s_tau)
+    error = math.sqrt(variance / array.size)
+    mean, error = float(np.ldexp(mean, exponent)), float(np.ldexp(error, exponent))
+    return GammaResult(mean, error, tau_int, tau_int_error, window)
 
 
+@cites("doi:10.1214/aos/1176344552")
 def jackknife(
     x: Shaped[np.ndarray, "sample *rest"] | Shaped[Array, "sample *rest"],
     estimator: Estimator,
@@ -197,6 +237,7 @@ def jackknife(
     return Estimate(float(estimator(array)), error)
 
 
+@cites("doi:10.1214/aos/1176344552")
 def bootstrap(
     x: Shaped[np.ndarray, "sample *rest"] | Shaped[Array, "sample *rest"],
     estimator: Estimator,
@@ -235,27 +276,42 @@ def bootstrap(
     return Estimate(float(estimator(array)), float(np.std(values, ddof=1)))
 
 
-def ess_fraction(
-    log_weights: Float[Array, "sample"] | Float[np.ndarray, "sample"],
-) -> Float[Array, ""]:
+def _check_log_weights(log_weights: Any, least: int) -> None:
+    """Raise unless there are `least` weights in a row, none NaN or infinite, if they are known."""
+    name = "log_weights"
+    if isinstance(log_weights, Tracer):
+        shape = log_weights.shape
+    else:
+        array = _real_array(log_weights, name)
+        _finite_array(np.where(np.isneginf(array), 0.0, array), name)
+        shape = array.shape
+    require_shape(len(shape) == 1, name, "be of shape (sample,)", f"shape {shape}")
+    entries = "entry" if least == 1 else "entries"
+    require_shape(shape[0] >= least, name, f"hold at least {least} {entries}", f"shape {shape}")
+
+
+@cites("arXiv:1904.12072")
+def ess_fraction(log_weights: ArrayLike) -> Float[Array, ""]:
     r"""Kish effective sample size of importance weights, as a fraction of the sample.
 
     $\mathrm{ESS} = (\sum_i w_i)^2 / (N \sum_i w_i^2)$, computed in log space, and in float64
     where x64 is on.
 
     Args:
-        log_weights: $\log w_i$, dimensionless, unnormalised.
+        log_weights: $\log w_i$ of shape (sample,), dimensionless, unnormalised; $-\infty$ is a
+            weight of zero.
 
     Returns:
         Fraction in (0, 1]; 0 where every weight is zero.
 
     Raises:
-        ShapeError: `log_weights` is empty.
+        ShapeError: `log_weights` does not hold real numbers, is not of rank 1, or is empty.
+        DataError: A weight is NaN or infinite; inside `jit` the result is NaN instead.
 
     Reference:
         arXiv:1904.12072.
     """
-    require_shape(log_weights.shape[0] > 0, "log_weights", "hold an entry", log_weights.shape)
+    _check_log_weights(log_weights, 1)
     log_w = jnp.asarray(log_weights, dtype=float)
     highest = jnp.max(log_w)
     shifted = jnp.where(jnp.isneginf(highest), log_w, log_w - highest)
@@ -275,8 +331,9 @@ def _resampled_ess(log_weights: Array, key: Key, n_resamples: int) -> Array:
     return jax.lax.map(one, jax.random.split(key, n_resamples))
 
 
+@cites("arXiv:1904.12072")
 def ess_fraction_with_error(
-    log_weights: Float[Array, "sample"] | Float[np.ndarray, "sample"],
+    log_weights: ArrayLike,
     *,
     key: Key,
     n_resamples: int = 200,
@@ -287,7 +344,8 @@ def ess_fraction_with_error(
     numbers are too good.
 
     Args:
-        log_weights: Logarithms of independent weights, dimensionless, unnormalised.
+        log_weights: Logarithms of independent weights of shape (sample,), dimensionless,
+            unnormalised.
         key: Random key.
         n_resamples: How often the sample is drawn anew.
 
@@ -295,7 +353,8 @@ def ess_fraction_with_error(
         (value, error).
 
     Raises:
-        ShapeError: `log_weights` is empty.
+        ShapeError: `log_weights` does not hold real numbers, is not of rank 1, or has fewer than 2.
+        DataError: A weight is NaN or infinite.
         ConfigError: `n_resamples` is below 2.
 
     Reference:
@@ -303,35 +362,34 @@ def ess_fraction_with_error(
     """
     check_key(key)
     require(n_resamples >= 2, "n_resamples", "be at least 2", n_resamples)
+    _check_log_weights(log_weights, 2)
     value = float(ess_fraction(log_weights))
     values = np.asarray(_resampled_ess(jnp.asarray(log_weights), key, n_resamples))
     return Estimate(value, float(np.std(values, ddof=1)))
 
 
-def log_mean_weight(
-    log_weights: Float[np.ndarray, "sample"] | Float[Array, "sample"],
-) -> Estimate:
+@cites("arXiv:2007.07115")
+def log_mean_weight(log_weights: ArrayLike) -> Estimate:
     r"""Logarithm of the mean of independent weights, $\log Z$, and its standard error.
 
     $\log Z = \log \frac1N \sum_i w_i$; to first order its error is that of the mean over the
     mean, $\sqrt{(1/\mathrm{ESS} - 1)/(N - 1)}$ with the ESS as a fraction.
 
     Args:
-        log_weights: $\log w_i$, dimensionless.
+        log_weights: $\log w_i$ of shape (sample,), dimensionless.
 
     Returns:
         (log_z, error), dimensionless.
 
     Raises:
-        ShapeError: There are fewer than 2 weights.
+        ShapeError: `log_weights` does not hold real numbers, is not of rank 1, or has fewer than 2.
         DataError: A weight is NaN or infinite, or all of them are zero.
 
     Reference:
         arXiv:2007.07115.
     """
-    log_w = np.asarray(log_weights, dtype=np.float64)
-    require_shape(log_w.shape[0] >= 2, "log_weights", "hold at least 2 entries", log_w.shape)
-    _finite_array(np.where(np.isneginf(log_w), 0.0, log_w), "log_weights")
+    _check_log_weights(log_weights, 2)
+    log_w = _real_array(log_weights, "log_weights")
     highest = float(log_w.max())
     if highest == -math.inf:
         raise DataError("Argument `log_weights` must hold a weight above zero, but all are zero.")

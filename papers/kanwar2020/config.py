@@ -1,6 +1,42 @@
 """Settings of the reproduction and its presets."""
 
+import math
 from dataclasses import dataclass, field
+from typing import Any
+
+from diffhep.core.checks import require
+from diffhep.core.stats import MIN_LENGTH
+
+_LEAST_LENGTH = 4
+"""Sites a side that a loop of 3 x 3 fits into, and the masks of the flows."""
+
+
+def _require_each(settings: Any, rule: str, good: Any, *names: str) -> None:
+    """Raise a `ConfigError` that names the first setting which breaks a rule."""
+    for name in names:
+        value = getattr(settings, name)
+        require(good(value), name, rule, value)
+
+
+def _require_counts(settings: Any, least: int, *names: str) -> None:
+    _require_each(settings, f"be at least {least}", lambda x: x >= least, *names)
+
+
+def _require_steps(settings: Any, *names: str) -> None:
+    """Shorter series have no autocorrelation time."""
+    rule = f"be 0 or at least {MIN_LENGTH}"
+    _require_each(settings, rule, lambda x: x == 0 or x >= MIN_LENGTH, *names)
+
+
+def _require_positive(settings: Any, *names: str) -> None:
+    _require_each(settings, "be finite and positive", lambda x: 0.0 < x < math.inf, *names)
+
+
+def _require_place(settings: Any) -> None:
+    """Raise a `ConfigError` unless flows and observables fit the lattice."""
+    rule = f"be a power of two, at least {_LEAST_LENGTH}"
+    _require_each(settings, rule, lambda x: x >= _LEAST_LENGTH and x & (x - 1) == 0, "length")
+    _require_each(settings, "be finite and at least 0", lambda x: 0 <= x < math.inf, "beta")
 
 
 @dataclass(frozen=True)
@@ -21,6 +57,18 @@ class Ensemble:
     flow_hmc_steps: int = 200
     heatbath_steps: int = 0
     instanton_steps: int = 0
+
+    def __post_init__(self) -> None:
+        _require_place(self)
+        _require_counts(self, 0, "level_steps")
+        _require_counts(self, 1, "n_chains", "hmc_leapfrog_steps", "latent_leapfrog_steps")
+        _require_positive(self, "latent_length")
+        _require_counts(self, MIN_LENGTH, "independence_steps")
+        steps = ("hmc", "mixture", "flow_hmc", "heatbath", "instanton")
+        _require_steps(self, *(f"{name}_steps" for name in steps))
+        if self.flow_hmc_steps:
+            rule = "be positive where flow_hmc_steps is, which is held against it"
+            require(self.hmc_steps > 0, "hmc_steps", rule, self.hmc_steps)
 
 
 @dataclass(frozen=True)
@@ -43,6 +91,20 @@ class Local:
     flow_hmc_steps: int = 0
     latent_leapfrog_steps: int = 256
     latent_length: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require_place(self)
+        _require_counts(self, 0, "stripe_steps", "block_steps")
+        _require_counts(self, 1, "batch", "n_chains", "latent_leapfrog_steps")
+        rates = ("learning_rate", "stripe_learning_rate", "stripe_clip_norm")
+        _require_positive(self, *rates, "latent_length")
+        _require_steps(self, "flow_hmc_steps")
+        layers, largest = self.stripe_layers, self.largest_block
+        require(layers >= 8 and layers % 8 == 0, "stripe_layers", "be a multiple of 8", layers)
+        half = self.length**2 // 2
+        good = 1 <= largest <= half and largest & (largest - 1) == 0
+        rule = f"be a power of two, at most the {half} plaquettes of half the lattice"
+        require(good, "largest_block", rule, largest)
 
 
 @dataclass(frozen=True)
@@ -72,6 +134,24 @@ class Config:
     smallest_ess_check: float = 0.97
     smallest_ess_local: float = 0.5
     judge_cost: bool = False
+
+    def __post_init__(self) -> None:
+        _require_counts(self, 16, "n_samples")
+        for beta in self.scan_betas:
+            require(0 <= beta < math.inf, "scan_betas", "be finite and at least 0", beta)
+        needed: dict[str, tuple[str, ...]] = {"main": ("level", "hmc", "mixture")}
+        if self.local.flow_hmc_steps:
+            needed["check"] = ("hmc",)
+        if self.scan_betas:
+            needed["scan"] = ("level", "hmc")
+        if self.judge_cost:
+            judged = [name for name in ("main", "check") if getattr(self, name).level_steps]
+            needed |= dict.fromkeys(judged, ("level", "hmc", "mixture", "flow_hmc"))
+        for part, samplers in needed.items():
+            for name in samplers:
+                n_steps = getattr(getattr(self, part), f"{name}_steps")
+                rule = "be positive, as the figure or a claim needs it"
+                require(n_steps > 0, f"{part}.{name}_steps", rule, n_steps)
 
 
 PRESETS = {

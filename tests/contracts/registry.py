@@ -11,10 +11,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from diffhep_lattice.actions.phi4 import Phi4Action
 from diffhep_lattice.actions.wilson import WilsonAction
+from diffhep_lattice.actions.xy import XYAction
+from diffhep_lattice.flows.checkerboard import checkerboard_flow
+from diffhep_lattice.flows.continuous import continuous_flow
+from diffhep_lattice.flows.convolutions import FreeField
 from diffhep_lattice.flows.coupling import block_flow, stripe_flow
 from diffhep_lattice.flows.kernels import CircularSpline, NonCompactProjection
+from diffhep_lattice.flows.line_kernels import Dilation, LineSpline
 from diffhep_lattice.flows.multiscale import multiscale_flow
+from diffhep_lattice.flows.scalar import ScalarFlow
 from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.groups import SU2, SU3, SUN, U1
 from diffhep_lattice.samplers.alternate import alternate
@@ -47,6 +54,15 @@ def links(group: Any, shape: tuple[int, ...] = SHAPE) -> Callable[..., jax.Array
 
     def draw(key: jax.Array, dtype: Any = jnp.float64) -> jax.Array:
         return group.haar((len(shape), *shape), key=key, dtype=dtype)
+
+    return draw
+
+
+def scalars(shape: tuple[int, ...] = SHAPE, width: float = 2.0) -> Callable[..., jax.Array]:
+    """Real numbers around zero; a sampler starts from narrow ones, or is lost up the potential."""
+
+    def draw(key: jax.Array, dtype: Any = jnp.float64) -> jax.Array:
+        return width * jax.random.normal(key, shape, dtype)
 
     return draw
 
@@ -98,6 +114,15 @@ ACTIONS = {
     "wilson_su3_3d": ActionCase(
         lambda beta: WilsonAction(beta, SU3()), (0.5, 2.0, 7.0), links(SU3(), SHAPE_3D)
     ),
+    "phi4": ActionCase(lambda coupling: Phi4Action(-4.0, coupling), (0.5, 2.0, 7.0), scalars()),
+    "free_3d": ActionCase(lambda m2: Phi4Action(m2, 0.0), (0.5, 2.0, 7.0), scalars(SHAPE_3D)),
+    "phi4_o3_3d": ActionCase(
+        lambda coupling: Phi4Action(-4.0, coupling, n_components=3),
+        (0.5, 2.0, 7.0),
+        scalars((3, *SHAPE_3D)),
+    ),
+    "xy": ActionCase(XYAction, (0.5, 2.0, 7.0), scalars()),
+    "xy_3d": ActionCase(XYAction, (0.5, 2.0, 7.0), scalars(SHAPE_3D)),
 }
 
 INTEGRATORS = {
@@ -148,6 +173,13 @@ FLOWS = {
         translation=(0, 4),
     ),
     "multiscale": FlowCase(_noisy(multiscale_flow, n_bins=2, width=2), _SCALES, translation=(2, 4)),
+    "checkerboard_affine": FlowCase(
+        _noisy(checkerboard_flow, n_layers=4, kernel=Dilation(), hidden=(2,), is_odd=False), _SCALES
+    ),
+    "checkerboard_spline": FlowCase(
+        _noisy(checkerboard_flow, n_layers=4, kernel=LineSpline(2), hidden=(2,)), _SCALES
+    ),
+    "continuous": FlowCase(_noisy(continuous_flow, n_sines=2, n_modes=2, reach=1), _SCALES),
 }
 
 _ACTION = WilsonAction(2.0)
@@ -157,6 +189,10 @@ _BETAS = (0.5, 2.0, 7.0)
 
 def _circle_flow() -> CircleFlow:
     return CircleFlow(Lattice(SHAPE), 0.3)
+
+
+def _free_flow() -> ScalarFlow:
+    return ScalarFlow(Lattice(SHAPE), FreeField(0.0))
 
 
 def _plaquette_flow() -> PlaquetteFlow:
@@ -179,6 +215,26 @@ SAMPLERS = {
         lambda step: flow_hmc(_circle_flow(), _ACTION, step_size=step, n_steps=5),
         _STEPS,
         keeps_float32=False,
+    ),
+    "hmc_phi4": SamplerCase(
+        lambda step: hmc(Phi4Action(-4.0, 8.0), step_size=step, n_steps=5),
+        (0.02, 0.05, 0.1),
+        scalars(width=0.3),
+    ),
+    "independence_phi4": SamplerCase(
+        lambda coupling: independence_metropolis(_free_flow(), Phi4Action(-2.0, coupling)),
+        (0.5, 1.0, 2.0),
+        scalars(width=0.3),
+        keeps_float32=False,
+    ),
+    "flow_hmc_phi4": SamplerCase(
+        lambda step: flow_hmc(_free_flow(), Phi4Action(-4.0, 8.0), step_size=step, n_steps=5),
+        (0.02, 0.05, 0.1),
+        scalars(width=0.3),
+        keeps_float32=False,
+    ),
+    "hmc_xy": SamplerCase(
+        lambda step: hmc(XYAction(1.0), step_size=step, n_steps=5), _STEPS, scalars()
     ),
     "heatbath": SamplerCase(lambda beta: heatbath(WilsonAction(beta), n_overrelaxation=1), _BETAS),
     "instanton_hit": SamplerCase(lambda beta: instanton_hit(WilsonAction(beta)), _BETAS),

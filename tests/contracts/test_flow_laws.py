@@ -68,7 +68,8 @@ def test_inverse_undoes_the_map(case, flow, key):
     np.testing.assert_allclose(turn(again - U), 0.0, atol=case.round_trip)
     np.testing.assert_allclose(inverse_log_det, -log_det, atol=case.log_det)
     np.testing.assert_allclose(same_log_q, log_q, atol=case.log_det)
-    assert U.shape == (2, *flow.lattice.shape, _N)
+    assert U.shape == (*flow.field_shape, _N)
+    assert U.shape[-1 - flow.lattice.dimension : -1] == flow.lattice.shape
     assert log_det.shape == log_q.shape == (_N,)
 
 
@@ -217,4 +218,4 @@ def test_field_moves_with_its_latent_links(name, key):
 
 @jax.jit
 def transform(U, g):
-    return gauge_transform(U, g)
+    return jax.vmap(gauge_transform, in_axes=-1, out_axes=-1)(U, g)

@@ -131,6 +131,6 @@ def test_algorithm_survives_serialisation(case, algorithm, key, tmp_path):
 
 
 def test_a_field_that_is_not_finite_is_reported(case, algorithm, key):
-    broken = case.position(key).at[0, 0, 0].set(jnp.nan)
+    broken = case.position(key).at[..., 0].set(jnp.nan)
     _, info = step(algorithm, key, init(algorithm, broken))
     assert not bool(info.is_finite) or bool(info.accepted)

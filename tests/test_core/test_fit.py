@@ -1,5 +1,7 @@
 """Training: optima known in closed form, ensembles equal to separate fits, clipping, resume."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -194,6 +196,28 @@ def test_interrupted_fit_resumes_to_the_same_bits(key, tmp_path):
     assert_same(whole.model, resumed.model)
     assert_same(whole.best_model, resumed.best_model)
     assert_same(whole.history, resumed.history)
+
+
+CHANGES = [
+    ("loss", {"loss": noisy}),
+    ("model", {"model": point(1.0)}),
+    ("learning_rate", {"learning_rate": 1e-2}),
+    ("learning_rate", {"learning_rate": optax.cosine_decay_schedule(1e-3, 100)}),
+    ("optimizer", {"optimizer": partial(optax.adam, b1=0.8)}),
+    ("clip_norm", {"clip_norm": 1.0}),
+    ("best_window", {"best_window": 4}),
+]
+
+
+def test_checkpoint_of_another_problem_is_refused(key, tmp_path):
+    problem = {"loss": quadratic, "model": point(), "best_window": 5}
+    options = {"key": key, "checkpoint": Checkpoint(tmp_path / "a")}
+    fit(n_steps=10, **problem, **options)
+    for part, change in CHANGES:
+        with pytest.raises(ConfigError, match=rf"another `{part}`; .*resume=False"):
+            fit(n_steps=20, **{**problem, **options, **change})
+    more = fit(n_steps=20, chunk=4, **problem, **options)
+    assert_same(more.model, fit(n_steps=20, key=key, **problem).model)
 
 
 def test_nan_loss_names_the_step_and_saves(key, tmp_path):

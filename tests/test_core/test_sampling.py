@@ -150,6 +150,32 @@ def test_interrupted_sharded_run_resumes_on_one_device(key, tmp_path):
     assert_same_result(run(key, checkpoint=checkpoint), run(key))
 
 
+def wide(position):
+    return 2.0 * position["a"]
+
+
+CHANGES = [
+    ("algorithm", {"algorithm": Metropolis(1.0)}),
+    ("positions", {"positions": {"a": jnp.ones((8, 2)), "b": jnp.zeros(8)}}),
+    ("observe", {"observe": {**OBSERVE, "a": lambda position: 2.0 * position["a"]}}),
+    ("observe", {"observe": {**OBSERVE, "a": wide}}),
+    ("thin", {"thin": 2}),
+]
+
+
+def test_checkpoint_of_another_problem_is_refused(key, tmp_path):
+    problem = {"algorithm": Metropolis(2.0), "positions": starts(8), "observe": OBSERVE}
+    problem |= {"key": key, "chunk": 20, "checkpoint": Checkpoint(tmp_path / "a")}
+    sample(n_steps=20, **problem)
+    for part, change in CHANGES:
+        with pytest.raises(ConfigError, match=rf"another `{part}`; .*resume=False") as error:
+            sample(n_steps=40, **{**problem, **change})
+        assert "\n" not in str(error.value)
+    # A dict in another order, other devices and chunks, and more steps are no other problem.
+    same = {"observe": dict(reversed(OBSERVE.items())), "chunk": 10, "mesh": mesh(2)}
+    assert_same_result(sample(n_steps=40, **{**problem, **same}), run(key, n_steps=40))
+
+
 class Poisoned(Metropolis):
     """Chain 3 of position -7 leaves the finite numbers in its 12th step."""
 
@@ -212,6 +238,7 @@ def test_single_precision_passes_through(key):
     assert result.info == {}
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 def test_bad_settings_are_named(key):
     with pytest.raises(ConfigError, match="`thin` must divide the 60 steps"):
         run(key, thin=7)
@@ -219,6 +246,12 @@ def test_bad_settings_are_named(key):
         run(key, n_chains=6, mesh=mesh(4))
     with pytest.raises(ConfigError, match="`chunk`"):
         run(key, chunk=0)
+    with pytest.raises(ConfigError, match=r"`thin` must be an integer .*is 2\.0, of type float"):
+        run(key, thin=2.0)
+    with pytest.raises(ConfigError, match="`observe` must map names to functions"):
+        sample(Bare(2.0), jnp.zeros((2, 3)), 1, observe=jnp.sum, key=key)
+    with pytest.raises(ShapeError, match="at least one chain"):
+        sample(Bare(2.0), jnp.zeros((0, 3)), 1, observe={}, key=key)
     with pytest.raises(ShapeError, match="one leading chain axis"):
         sample(Bare(2.0), jnp.zeros(()), 1, observe={}, key=key)
     with pytest.raises(ShapeError, match="one leading chain axis"):

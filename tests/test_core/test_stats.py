@@ -145,6 +145,90 @@ def test_gamma_method_refuses_bad_input():
         stats.gamma_method(np.arange(10.0), s_tau=0.0)
 
 
+def test_exactly_alternating_series_has_an_error():
+    # Only the ends move the mean of such a series, by up to one measurement in n.
+    for n in (8, 16, 100, 101):
+        found = stats.gamma_method(np.resize([1.0, -1.0], n))
+        assert 0.9 / n < found.error < 1.0 / math.sqrt(n)
+        assert 0.0 < found.tau_int < 0.5
+    chains = stats.gamma_method(np.resize([1.0, -1.0], (4, 100)))
+    assert chains.error == pytest.approx(1 / 200)
+
+
+@pytest.mark.parametrize("n", [8, 15, 16, 50])
+@pytest.mark.parametrize("a", [-0.99, -0.9, -0.5])
+def test_short_anticorrelated_series_never_has_the_error_zero(a, n, rng):
+    results = [stats.gamma_method(row) for row in ar1(rng, a, (500, n))]
+    errors = np.array([r.error for r in results])
+    assert errors.min() > 0.1 * exact_error(a, n)
+    # Covered within two errors are 84 to 99 % of many; 500 know that to 1.7 %.
+    assert np.mean([abs(r.mean) < 2 * r.error for r in results]) > 0.84 - 4.5 * 0.017
+
+
+@pytest.mark.parametrize("scale", [5e-324, 1e-200, 1e200, 1e307])
+def test_scale_of_a_series_does_not_matter(scale, rng):
+    series = rng.integers(-5, 6, size=200).astype(float)
+    plain, scaled = stats.gamma_method(series), stats.gamma_method(scale * series)
+    np.testing.assert_allclose(scaled[2:], plain[2:], rtol=1e-12)
+    # The smallest numbers there are have few digits.
+    tolerance = scale if scale < 1e-300 else 0.0
+    expected = scale * np.array(plain[:2])
+    np.testing.assert_allclose(scaled[:2], expected, rtol=1e-14, atol=tolerance)
+    assert np.isfinite(scaled).all()
+
+
+NO_NUMBERS = [None, "abc", [1 + 0j] * 9, [[1.0] * 8, [1.0] * 9], ["a"] * 9, [None] * 9, {1}]
+
+
+@pytest.mark.parametrize("bad", NO_NUMBERS, ids=range(len(NO_NUMBERS)))
+def test_what_is_no_array_of_numbers_is_one_line(bad, key, without_shape_checks):
+    for call in (
+        stats.gamma_method,
+        stats.ess_fraction,
+        stats.log_mean_weight,
+        lambda x: stats.ess_fraction_with_error(x, key=key),
+        lambda x: stats.jackknife(x, np.mean, 2),
+    ):
+        with pytest.raises(ShapeError, match=r"^Argument `\w+` must .*real numbers.*[.]$"):
+            call(bad)
+
+
+def test_lists_are_arrays(key):
+    assert stats.gamma_method([0, 1] * 8) == stats.gamma_method(np.array([0.0, 1.0] * 8))
+    assert stats.ess_fraction([0.0, 0.0]) == 1.0
+    assert stats.log_mean_weight([1, 1]) == (1.0, 0.0)
+    assert stats.ess_fraction_with_error([0.0, 0.0], key=key) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "words"),
+    [
+        (np.zeros((3, 4)), ShapeError, "shape (3, 4)"),
+        (0.0, ShapeError, "shape ()"),
+        ([], ShapeError, "at least"),
+        ([0.0, math.inf], DataError, "index (1,) it is inf"),
+        ([math.nan, 0.0], DataError, "index (0,) it is nan"),
+    ],
+)
+def test_bad_log_weights_are_one_line(bad, error, words, key):
+    for call in (
+        stats.ess_fraction,
+        stats.log_mean_weight,
+        lambda x: stats.ess_fraction_with_error(x, key=key),
+    ):
+        with pytest.raises(error, match=r"^Argument `log_weights` must .*[.]$") as caught:
+            call(bad)
+        assert words in str(caught.value)
+
+
+def test_weights_that_are_all_zero(key):
+    nothing = np.full(3, -np.inf)
+    assert stats.ess_fraction(nothing) == 0.0
+    assert stats.ess_fraction_with_error(nothing, key=key) == (0.0, 0.0)
+    with pytest.raises(DataError, match="all are zero"):
+        stats.log_mean_weight(nothing)
+
+
 def test_jackknife_of_the_mean_is_the_standard_error(rng):
     x = rng.normal(size=300)
     value, error = stats.jackknife(x, np.mean, 300)

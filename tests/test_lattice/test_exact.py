@@ -1,6 +1,7 @@
 """The exact module against every value of the tables, direct quadrature and identities."""
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -231,20 +232,34 @@ def test_large_volume_factorises():
     assert exact.u1_wilson_loop(2.0, 10**6, 9) == pytest.approx(ratio**9, rel=1e-12)
 
 
+NO_BETA = (-1.0, math.nan, math.inf, "1", None, (1.0,), 1j)
+NO_COUNT = (0, -4, 4.0, 4.5, math.nan, math.inf, "4", None, (4, 4))
+
+
 @pytest.mark.parametrize(
-    ("call", "name"),
+    ("call", "name", "values"),
     [
-        (lambda: exact.u1_plaquette(-1.0, 64), "beta"),
-        (lambda: exact.u1_plaquette(float("nan"), 64), "beta"),
-        (lambda: exact.u1_plaquette(1.0, 0), "volume"),
-        (lambda: exact.u1_wilson_loop(1.0, 16, 17), "area"),
-        (lambda: exact.u1_charge_squared(1.0, 2), "volume"),
-        (lambda: exact.u1_charge_distribution(1.0, 3), "volume"),
-        (lambda: exact.sun_plaquette(4, 1.0, 16), "n"),
-        (lambda: exact.sun_wilson_loop(3, 1.0, 16, 0), "area"),
-        (lambda: exact.sun_log_partition(3, -0.5, 16), "beta"),
+        (lambda x: exact.u1_plaquette(x, 64), "beta", NO_BETA),
+        (lambda x: exact.u1_plaquette(1.0, x), "volume", NO_COUNT),
+        (lambda x: exact.u1_wilson_loop(1.0, 16, x), "area", (17, *NO_COUNT)),
+        (lambda x: exact.u1_wilson_loop(1.0, 16, 4, x), "charge", (0.5, 1.0, math.nan, "1", None)),
+        (lambda x: exact.u1_log_partition(x, 64), "beta", NO_BETA),
+        (lambda x: exact.u1_charge_squared(1.0, x), "volume", (2, *NO_COUNT)),
+        (lambda x: exact.u1_charge_distribution(1.0, x), "volume", (3, *NO_COUNT)),
+        (lambda x: exact.sun_plaquette(x, 1.0, 16), "n", (4, *NO_COUNT)),
+        (lambda x: exact.sun_plaquette(2, x, 16), "beta", NO_BETA),
+        (lambda x: exact.sun_wilson_loop(3, 1.0, 16, x), "area", (17, *NO_COUNT)),
+        (lambda x: exact.sun_log_partition(3, 1.0, x), "volume", NO_COUNT),
     ],
 )
-def test_bad_arguments_are_named(call, name):
-    with pytest.raises(ConfigError, match=f"Argument `{name}` must"):
-        call()
+def test_bad_arguments_are_named_on_one_line(call, name, values, without_shape_checks):
+    for value in values:
+        with pytest.raises(ConfigError, match=f"^Argument `{name}` must .*[.]$") as caught:
+            call(value)
+        assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_are_numbers(without_shape_checks):
+    expected = exact.u1_wilson_loop(1.0, 16, 4, 2)
+    found = exact.u1_wilson_loop(np.float64(1), np.int32(16), np.int64(4), np.int8(2))
+    assert found == exact.u1_wilson_loop(1, 16, 4, -2) == expected

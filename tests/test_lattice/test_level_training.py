@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.errors import ConfigError
 from diffhep.core.stats import pull
 from diffhep_lattice import exact
@@ -84,6 +85,20 @@ def test_short_training_fits_the_target(key):
     assert 0.0 < loss < 0.06
     assert loss == pytest.approx(0.5 * (1.0 / report.ess - 1.0), rel=0.5)
     assert result.history["levels"].shape == (300, 4)
+
+
+def test_checkpoint_of_another_theory_is_refused(key, tmp_path):
+    options = {"key": key, "checkpoint": Checkpoint(tmp_path / "a"), "progress": False}
+    train_levels(build_flow(), 1.0, 0, **options)
+    assert train_levels(build_flow(), 1.0, 0, **options)
+    changes = [
+        ("loss", {"beta": 2.0}),
+        ("model", {"flow": haar_flow()}),
+        ("learning_rate", {"learning_rate": 1e-3}),
+    ]
+    for part, change in changes:
+        with pytest.raises(ConfigError, match=f"another `{part}`"):
+            train_levels(**{"flow": build_flow(), "beta": 1.0, "n_steps": 0, **options, **change})
 
 
 @pytest.mark.parametrize("beta", [-1.0, float("nan"), float("inf")])

@@ -101,7 +101,15 @@ def test_settings_go_on_top_of_the_preset(stored):
         ('{"bars": 1}', ["bars", "bar"]),
         ('{"bar": "high"}', ["bar", "high"]),
         ("[1]", ["object"]),
-        ("{", ["bad.json"]),
+        ("{", ["config", "JSON"]),
+        ("", ["config", "JSON"]),
+        ("null", ["object"]),
+        ('{"walk": 3}', ["walk", "object"]),
+        ('{"walk": {"n_steps": 2.5}}', ["walk.n_steps", "int", "2.5"]),
+        ('{"walk": {"n_steps": -1}}', ["n_steps", "-1"]),
+        ('{"bar": 1, "bar": 2}', ["bar", "twice"]),
+        ('{"bar": NaN}', ["finite", "NaN"]),
+        ("\ufeff\x00", ["config", "JSON"]),
     ],
 )
 def test_bad_settings_are_one_line_and_two(text, words, capsys):
@@ -109,6 +117,51 @@ def test_bad_settings_are_one_line_and_two(text, words, capsys):
     assert run("--config", "bad.json") == 2
     assert_one_line(capsys, *words)
     assert not Path("out").exists()
+
+
+def test_refused_settings_leave_the_folder_to_better_ones(capsys):
+    Path("settings.json").write_text('{"walk": {"n_steps": -1}}')
+    # What the paper does not check itself, the library does, after the folder was made.
+    assert run("--config", "settings.json") == 2
+    assert not Path("out").exists()
+    Path("settings.json").write_text('{"walk": {"n_steps": 100}}')
+    assert run("--config", "settings.json") == 0
+    capsys.readouterr()
+    Path("settings.json").write_text('{"walk": {"n_steps": -1}}')
+    assert run("--config", "settings.json", "--resume") == 2
+    assert Path("out/results.json").is_file()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "null", "{", '{"config": 3}', '{"seed": "x"}'])
+def test_odd_config_of_a_folder_is_one_line(text, capsys):
+    Path("out").mkdir()
+    Path("out/config.json").write_text(text)
+    assert run("--resume") == 2
+    assert_one_line(capsys, "out")
+
+
+def test_seed_is_of_64_bits(capsys):
+    assert run("--seed", str(2**64)) == 2
+    assert_one_line(capsys, "seed", "64 bits")
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("place", [0, 2000, -1], ids=["first", "middle", "last"])
+def test_damaged_data_are_named(place, capsys):
+    assert run() == 0
+    data = Path("out/data.h5")
+    content = bytearray(data.read_bytes())
+    content[place] ^= 1
+    data.write_bytes(content)
+    capsys.readouterr()
+    for command in ("plot", "check"):
+        assert main([command, "walk", "--out", "out"], SHELF) == 2
+        assert_one_line(capsys, "out/data.h5", "SHA-256", "results.json")
+    # A run without results is drawn as it is, where it can be read.
+    Path("out/results.json").unlink()
+    data.write_bytes(content[:1000])
+    assert main(["plot", "walk", "--out", "out"], SHELF) == 2
+    assert_one_line(capsys, "out/data.h5")
 
 
 def test_folder_in_use_is_refused(capsys):
@@ -227,7 +280,11 @@ def test_check_finds_what_was_changed(claim, field, value, words, capsys):
         assert word in out
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"claims": [{}]}'])
+ODD_CLAIM = {"name": "a", "value": "x", "stderr": None, "reference": 0, "source": "", "rule": ">"}
+ODD_RESULTS = ["", "{", "[]", "3", '{"claims": [{}]}', '{"claims": 3}']
+
+
+@pytest.mark.parametrize("text", [*ODD_RESULTS, json.dumps({"claims": [ODD_CLAIM]})])
 def test_check_of_a_damaged_file_is_one_line_and_two(text, capsys):
     Path("out").mkdir()
     Path("out/results.json").write_text(text)

@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from diffhep.core.checks import require_type
 from diffhep_lattice.flows.base import AbstractBijection
+
+__citations__ = ("arXiv:1904.12072",)
 
 Module = TypeVar("Module", bound=eqx.Module)
 
@@ -21,6 +24,10 @@ class Chain(AbstractBijection):
     """
 
     bijections: tuple[AbstractBijection, ...]
+
+    def __check_init__(self) -> None:
+        for bijection in self.bijections:
+            require_type(bijection, AbstractBijection, "bijections", "hold bijections")
 
     def forward_and_log_det(
         self, U: Float[Array, "mu ..."]

@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+__citations__ = ("arXiv:1906.04032",)
+
 _LEAST = 1e-3
 """The smallest value of `positive`."""
 

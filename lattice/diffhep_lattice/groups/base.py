@@ -1,9 +1,10 @@
-r"""Gauge groups: what an action or a sampler asks of the link variables.
+r"""Groups: what an action or a sampler asks of the variables of a field.
 
 A gauge field has the shape (mu, *element, *site): the direction first, then the axes of a group
-element, then the sites. A field with one element per site has the same shape with one direction.
-Momenta are real coefficients in a basis of the Lie algebra in which the kinetic energy is
-$\frac12\sum p^2$, with the shape (mu, *algebra, *site).
+element, then the sites. A field of one real number or angle per site has the shape (*site), one of
+several of them (component, *site). Momenta are real coefficients in a basis of the Lie algebra in
+which the kinetic energy is $\frac12\sum p^2$, with the shape (mu, *algebra, *site) or that of the
+scalar field.
 """
 
 import abc
@@ -16,14 +17,14 @@ from jaxtyping import Array, Float, Shaped
 from diffhep.core.checks import require_x64
 from diffhep.core.typing import Key, Scalar
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
 
-class AbstractGroup(eqx.Module):
-    """A compact matrix group and the arrays that stand for its elements."""
 
-    @property
-    @abc.abstractmethod
-    def n_colors(self) -> int:
-        """Dimension of the fundamental representation."""
+class AbstractLieGroup(eqx.Module):
+    """A Lie group, compact or not, and the arrays that stand for its elements.
+
+    This is all that a sampler needs which follows trajectories.
+    """
 
     @property
     @abc.abstractmethod
@@ -34,10 +35,6 @@ class AbstractGroup(eqx.Module):
     @abc.abstractmethod
     def algebra_shape(self) -> tuple[int, ...]:
         """Axes of one element of the Lie algebra."""
-
-    @abc.abstractmethod
-    def haar(self, shape: tuple[int, ...], *, key: Key, dtype: jnp.dtype) -> Shaped[Array, "..."]:
-        """Elements drawn from the Haar measure, one per direction and site of `shape`."""
 
     @abc.abstractmethod
     def multiply(self, a: Shaped[Array, "..."], b: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
@@ -63,23 +60,36 @@ class AbstractGroup(eqx.Module):
     def project(self, a: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
         """The nearest elements in their standard form; rounding errors are taken out."""
 
+
+class AbstractGroup(AbstractLieGroup):
+    """A compact matrix group: it has a normalised Haar measure and traces."""
+
+    @property
+    @abc.abstractmethod
+    def n_colors(self) -> int:
+        """Dimension of the fundamental representation."""
+
+    @abc.abstractmethod
+    def haar(self, shape: tuple[int, ...], *, key: Key, dtype: jnp.dtype) -> Shaped[Array, "..."]:
+        """Elements drawn from the Haar measure, one per direction and site of `shape`."""
+
     @abc.abstractmethod
     def real_trace(self, a: Shaped[Array, "..."]) -> Float[Array, "..."]:
         """Real part of the trace, without a factor 1/N."""
 
 
 def random_momentum(
-    group: AbstractGroup, position: Shaped[Array, "mu ..."], *, key: Key
+    group: AbstractLieGroup, position: Shaped[Array, "mu ..."], *, key: Key
 ) -> Float[Array, "mu ..."]:
-    r"""Momenta with the density $e^{-\frac12\sum p^2}$ for every link.
+    r"""Momenta with the density $e^{-\frac12\sum p^2}$ for every variable.
 
     Args:
-        group: The gauge group.
-        position: The gauge field, shape (mu, *element, *site).
+        group: The group of the variables.
+        position: The field, shape (mu, *element, *site), or (*site) for one number per site.
         key: Random key.
 
     Returns:
-        Momenta of shape (mu, *algebra, *site) in the field's real dtype.
+        Momenta of shape (mu, *algebra, *site), or (*site), in the field's real dtype.
     """
     sites = position.shape[1 + len(group.element_shape) :]
     shape = (position.shape[0], *group.algebra_shape, *sites)

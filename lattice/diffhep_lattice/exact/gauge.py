@@ -13,17 +13,20 @@ Powers are taken of $a_r/a_0 \le 1$, so nothing overflows; their relative error 
 the rounding error of $a_r/a_0$, which is 1e-10 for a million plaquettes.
 
 Reference:
-    A. A. Migdal, Sov. Phys. JETP 42 (1975) 413; U(1) topology after arXiv:1911.10868.
+    A. A. Migdal, Sov. Phys. JETP 42 (1975) 413; J.-M. Drouffe, J.-B. Zuber, Phys. Rept. 102 (1983)
+    1; topology after C. Bonati, P. Rossi, arXiv:1901.09830.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import ive, roots_legendre
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require, require_real, require_type
+
+__citations__ = ("arXiv:1901.09830", "doi:10.1016/0370-1573(83)90034-0")
 
 _EXPONENT_RANGE = 46.0
 """Terms below exp(-46) = 1e-20 of the largest one are left out of every sum."""
@@ -83,16 +86,18 @@ def u1_wilson_loop(beta: float, volume: int, area: int, charge: int = 1) -> floa
         beta: Inverse coupling, dimensionless, at least 0.
         volume: Number of plaquettes $V$.
         area: Number of plaquettes enclosed, at least 1 and at most `volume`.
-        charge: Charge $q$ of the source.
+        charge: Charge $q$ of the source, an integer.
 
     Returns:
         A number in [0, 1].
 
     Raises:
-        ConfigError: `beta` is negative or not finite, or `volume` or `area` is out of range.
+        ConfigError: `beta` is negative or not finite, `volume` or `area` is out of range, or
+            `charge` is no integer.
     """
     _check(beta, volume)
     _check_area(area, volume)
+    require_type(charge, (int, np.integer), "charge", "be an integer")
     terms = _n_u1_terms(beta) + abs(charge)
     n = np.arange(-terms, terms + 1)
     ratio = _u1_ratio(n, beta)
@@ -262,18 +267,14 @@ class _CharacterSeries(NamedTuple):
     fundamental: tuple[tuple[np.ndarray, np.ndarray], ...]
 
 
-def _check(beta: float, volume: int) -> None:
-    require(bool(np.isfinite(beta)) and beta >= 0, "beta", "be finite and at least 0", beta)
-    require(int(volume) == volume and volume >= 1, "volume", "be a positive integer", volume)
+def _check(beta: Any, volume: Any) -> None:
+    require_real(beta, "beta", "be finite and at least 0", low=0.0)
+    as_integer(volume, "volume", low=1)
 
 
-def _check_area(area: int, volume: int) -> None:
-    require(
-        int(area) == area and 1 <= area <= volume,
-        "area",
-        f"be an integer from 1 to the volume {volume}",
-        area,
-    )
+def _check_area(area: Any, volume: int) -> None:
+    as_integer(area, "area", low=1)
+    require(area <= volume, "area", f"be at most the volume {volume}", area)
 
 
 def _n_u1_terms(beta: float) -> int:
@@ -299,7 +300,7 @@ def _plaquette_quadrature(beta: float, terms: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _sun_series(n: int, beta: float) -> _CharacterSeries:
-    require(n in (2, 3), "n", "be 2 or 3", n)
+    require(as_integer(n, "n", low=2) <= 3, "n", "be 2 or 3", n)
     return _su2_series(float(beta)) if n == 2 else _su3_series(float(beta))
 
 
