@@ -1,6 +1,37 @@
 """Settings of the runs in four dimensions and their presets."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
+
+from diffhep.core.checks import require
+from diffhep.core.stats import MIN_LENGTH
+
+TRANSPORT_BATCH = 16
+"""Trajectories of a stochastic flow run at once: few to lose, and enough to fill the arrays."""
+
+
+def _require_counts(settings: Any, least: int, *names: str) -> None:
+    """Raise a `ConfigError` that names the first setting below the least."""
+    for name in names:
+        value = getattr(settings, name)
+        require(value >= least, name, f"be at least {least}", value)
+
+
+def _require_positive(settings: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        require(0.0 < value < math.inf, name, "be finite and positive", value)
+
+
+def _require_length(length: int) -> None:
+    rule = "be an even number of at least 4, for the parities of heatbath and stout couplings"
+    require(length >= 4 and length % 2 == 0, "length", rule, length)
+
+
+def _require_couplings(betas: tuple[float, ...]) -> None:
+    good = all(0.0 < beta < math.inf for beta in betas)
+    require(good and len(set(betas)) == len(betas) > 0, "betas", "be positive and differ", betas)
 
 
 @dataclass(frozen=True)
@@ -18,6 +49,13 @@ class Curve:
     n_overrelaxation: int = 1
     single: bool = False
 
+    def __post_init__(self) -> None:
+        _require_length(self.length)
+        _require_couplings(self.betas)
+        _require_counts(self, 1, "n_chains")
+        _require_counts(self, 0, "n_warm", "n_overrelaxation")
+        _require_counts(self, MIN_LENGTH, "n_sweeps")
+
 
 @dataclass(frozen=True)
 class Trajectories:
@@ -33,6 +71,14 @@ class Trajectories:
     n_steps: int = 3
     order_momenta: int = 2
     order_steps: tuple[tuple[int, int], tuple[int, int]] = ((24, 48), (8, 16))
+
+    def __post_init__(self) -> None:
+        _require_couplings(self.betas)
+        _require_counts(self, MIN_LENGTH, "n_trajectories")
+        _require_counts(self, 0, "n_warm")
+        _require_counts(self, 1, "n_steps", "order_momenta")
+        for few, many in self.order_steps:
+            require(1 <= few < many, "order_steps", "rise in each pair", (few, many))
 
 
 @dataclass(frozen=True)
@@ -58,6 +104,14 @@ class Flowed:
     t0: float | None = None
     t0_error: float = 0.0
 
+    def __post_init__(self) -> None:
+        _require_length(self.length)
+        _require_positive(self, "beta", "last_time", "tolerance")
+        _require_counts(self, 0, "n_warm")
+        _require_counts(self, MIN_LENGTH, "n_configs")
+        _require_counts(self, 1, "n_between", "n_steps")
+        _require_counts(self, 4, "n_times")
+
 
 @dataclass(frozen=True)
 class Transport:
@@ -73,7 +127,7 @@ class Transport:
     length: int
     beta_0: float
     beta_1: float
-    n_trajectories: int = 32
+    n_trajectories: int = 64
     n_chains: int = 8
     n_warm: int = 40
     n_between: int = 5
@@ -88,6 +142,21 @@ class Transport:
     training_batch: int = 4
     learning_rate: float = 3e-4
     n_nodes: int = 2
+
+    def __post_init__(self) -> None:
+        _require_length(self.length)
+        _require_positive(self, "beta_0", "beta_1", "md_length", "learning_rate")
+        require(self.beta_0 < self.beta_1, "beta_1", f"be above {self.beta_0}", self.beta_1)
+        _require_counts(self, 0, "n_warm", "both_ways", "training_steps")
+        _require_counts(self, 1, "n_chains", "n_between", "md_steps", "training_batch", "n_nodes")
+        _require_counts(self, 1, "training_layers")
+        rule = f"be a multiple of {TRANSPORT_BATCH}"
+        n = self.n_trajectories
+        require(n >= 1 and n % TRANSPORT_BATCH == 0, "n_trajectories", rule, n)
+        least = (MIN_LENGTH - 2) * self.n_chains
+        require(n >= least, "n_trajectories", f"be at least {least} for as many chains", n)
+        common = set(self.annealing) & set(self.stout)
+        require(bool(common), "stout", "share a number of steps with annealing", self.stout)
 
 
 @dataclass(frozen=True)
@@ -114,17 +183,31 @@ class Config:
     fixed_steps: int = 50
     judge_cost: bool = False
 
+    def __post_init__(self) -> None:
+        missing = set(self.hmc.betas) - set(self.curve.betas)
+        require(not missing, "hmc.betas", "be couplings of the curve", self.hmc.betas)
+        names = [settings.name for settings in self.flows]
+        require(set(names) <= {"small", "large"}, "flows", "be named small or large", names)
+        require(len(set(names)) == len(names), "flows", "have names that differ", names)
+        _require_positive(self, "fixed_time")
+        rule = "be a positive multiple of 5"
+        require(
+            self.fixed_steps > 0 and self.fixed_steps % 5 == 0,
+            "fixed_steps",
+            rule,
+            self.fixed_steps,
+        )
+
 
 PRESETS = {
     "smoke": Config(
-        curve=Curve(4, (1.0, 5.5, 24.0), n_warm=10, n_sweeps=30),
+        curve=Curve(4, (1.0, 5.5, 24.0), n_chains=2, n_warm=6, n_sweeps=26),
         hmc=Trajectories(
             (1.0, 5.5),
             n_warm=3,
-            n_trajectories=17,
+            n_trajectories=26,
             n_steps=3,
-            order_momenta=1,
-            order_steps=((24, 48), (8, 16)),
+            order_steps=((16, 32), (8, 16)),
         ),
         flows=(),
         transport=Transport(

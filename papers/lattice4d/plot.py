@@ -95,7 +95,8 @@ def _orders(panel: Any, data: Data) -> None:
     panel.set_yscale("log")
     panel.set_xlabel("steps of a unit trajectory")
     panel.set_ylabel("rms $\\Delta H$")
-    panel.margins(x=0.15, y=0.35)
+    low, high = panel.get_ylim()
+    panel.set_ylim(low / 3000, 3 * high)
     panel.legend(loc="lower left", fontsize=6, title="fitted order", title_fontsize=6)
 
 
@@ -134,7 +135,7 @@ def _flow(panel: Any, data: Data) -> None:
     panel.set_ylim(bottom=0)
     panel.set_xlabel("flow time $t/a^2$")
     panel.set_ylabel("$t^2\\langle E(t)\\rangle$")
-    panel.legend(loc="lower right", fontsize=6)
+    panel.legend(loc="center right", fontsize=6)
 
 
 def _charge(panel: Any, data: Data) -> None:
@@ -176,6 +177,7 @@ def _transport(panel: Any, data: Data) -> None:
     first, last = data["transport/beta"]
     panel.set_xscale("log")
     panel.set_ylim(0, 1)
+    panel.margins(x=0.25)
     panel.set_xlabel("seconds of a trajectory")
     panel.set_ylabel("effective sample size / $N$")
     panel.set_title(f"$4^4$, $\\beta={first:g}\\to{last:g}$", fontsize=7, loc="right")

@@ -202,8 +202,10 @@ def _ess(stage: Stage, name: str, found: Work) -> Estimate:
 
 
 def _gain(config: Config, works: dict[str, Work], table: dict[str, Any]) -> list[Claim]:
-    """What the maps bring at equal steps, and at equal seconds where that is judged."""
+    """What trained maps bring at equal steps, and at equal seconds where that is judged."""
     settings = config.transport
+    if settings.training_steps == 0:
+        return []
     common = max(set(settings.annealing) & set(settings.stout))
     plain, mapped = works[f"annealing-{common}"].work, works[f"stout-{common}"].work
     n_steps = f"{common} steps"

@@ -23,7 +23,7 @@ from diffhep_lattice.samplers.stochastic_flow import (
     WorkSample,
     stochastic_flow,
 )
-from papers.lattice4d.config import Transport
+from papers.lattice4d.config import TRANSPORT_BATCH, Transport
 from papers.lattice4d.couplings import at_couplings
 from papers.lattice4d.stages import (
     Stage,
@@ -33,9 +33,6 @@ from papers.lattice4d.stages import (
     trajectory_of,
     warm_field,
 )
-
-BATCH = 16
-"""Trajectories run at once: enough to fill the arrays of a small lattice, and few to lose."""
 
 EQUILIBRIUM_STEPS = 2
 """Integrator steps of the trajectories, of unit length, that make the configurations."""
@@ -189,21 +186,21 @@ def work_of(
 ) -> Work:
     """Work of one trajectory from every field, in batches that are saved one by one."""
     run: Callable[..., WorkSample] = _back if back else _there
-    n_batches = fields.shape[0] // BATCH
+    n_batches = fields.shape[0] // TRANSPORT_BATCH
     key = key_for(stage.key, name)
     checkpoint = stage.directory.checkpoint(name)
-    table = np.full((n_batches, BATCH + 1), np.nan)
+    table = np.full((n_batches, TRANSPORT_BATCH + 1), np.nan)
     if checkpoint.exists():
         table, _ = checkpoint.restore(table)
     for index in range(n_batches):
         if not np.isnan(table[index, 0]):
             continue
-        batch = fields[index * BATCH : (index + 1) * BATCH]
+        batch = fields[index * TRANSPORT_BATCH : (index + 1) * TRANSPORT_BATCH]
         began = time.perf_counter()
         table[index, 1:] = np.asarray(run(flow, batch, key_at(key, jnp.asarray(index))).work)
         table[index, 0] = time.perf_counter() - began
         checkpoint.save(table)
         stage.directory.log(name, index, work=float(np.mean(table[index, 1:])))
-    found = Work(table[:, 1:].ravel(), float(np.min(table[:, 0])) / BATCH)
+    found = Work(table[:, 1:].ravel(), float(np.min(table[:, 0])) / TRANSPORT_BATCH)
     stage.keep(f"transport/{name}", work=found.work, seconds=found.seconds)
     return found
