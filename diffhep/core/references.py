@@ -40,6 +40,14 @@ _ENTRIES = (
         "Phys. Rev. D 100, 034515",
     ),
     (
+        "gerdes2023",
+        "M. Gerdes and P. de Haan and C. Rainone and R. Bondesan and M. C. N. Cheng",
+        "Learning Lattice Quantum Field Theories with Equivariant Continuous Flows",
+        "2023",
+        "arXiv:2207.00283",
+        "SciPost Phys. 15, 238",
+    ),
+    (
         "albergo2021",
         "M. S. Albergo and D. Boyda and D. C. Hackett and G. Kanwar and K. Cranmer and "
         "S. Racani\\`ere and D. J. Rezende and P. E. Shanahan",

@@ -25,6 +25,8 @@ from diffhep_lattice.flows.networks import ConvolutionalNet
 from diffhep_lattice.flows.scalar import ScalarFlow, site_sum
 from diffhep_lattice.geometry import Lattice
 
+__citations__ = ("arXiv:1904.12072", "arXiv:1906.04032")
+
 
 class CheckerboardCoupling(AbstractBijection):
     r"""One coupling layer, $\phi'(x) = k(\phi(x)) + t$ on the sites of one parity.

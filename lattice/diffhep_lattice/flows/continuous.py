@@ -34,6 +34,8 @@ from diffhep_lattice.flows.convolutions import FreeField, hartley, n_orbits, orb
 from diffhep_lattice.flows.scalar import ScalarFlow, site_sum
 from diffhep_lattice.geometry import Lattice
 
+__citations__ = ("arXiv:2207.00283",)
+
 _HIGHEST_FREQUENCY = 4.5
 """Of the sines at the start; fields of the phi^4 theory near its transition are about one."""
 

@@ -18,6 +18,8 @@ from jaxtyping import Array, Float
 from diffhep.core.typing import Scalar
 from diffhep_lattice.flows.base import AbstractBijection
 
+__citations__ = ("arXiv:2207.00283",)
+
 
 def n_orbits(reach: int) -> int:
     """Number of displacements up to `reach` along each axis that no symmetry relates."""

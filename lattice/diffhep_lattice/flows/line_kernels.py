@@ -13,6 +13,8 @@ from diffhep_lattice.flows import rational_quadratic
 from diffhep_lattice.flows.kernels import AbstractKernel
 from diffhep_lattice.flows.rational_quadratic import Spline
 
+__citations__ = ("arXiv:1906.04032", "arXiv:1904.12072")
+
 
 class Dilation(AbstractKernel):
     r"""$\phi\mapsto e^s\phi$; with a coupling's shift the affine map of a real NVP.

@@ -9,6 +9,8 @@ from diffhep.core.typing import Key
 from diffhep_lattice.flows.base import AbstractBijection, AbstractFlow
 from diffhep_lattice.geometry import Lattice
 
+__citations__ = ("arXiv:1904.12072",)
+
 
 class ScalarFlow(AbstractFlow):
     r"""A bijection of independent standard normal variables, one per site.
