@@ -1,6 +1,5 @@
 """Stages of a run: chains, trajectories and flowed configurations. Each resumes by itself."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,7 +11,12 @@ from jaxtyping import Array
 
 from diffhep.core.rng import key_for
 from diffhep.core.run import RunDir
-from diffhep.core.sampling import AbstractSamplingAlgorithm, SampleResult, sample
+from diffhep.core.sampling import (
+    AbstractSamplingAlgorithm,
+    Observable,
+    SampleResult,
+    sample,
+)
 from diffhep.core.typing import Key
 from diffhep_lattice import (
     SU3,
@@ -96,7 +100,7 @@ def run_chains(
     starts: AtCoupling,
     n_steps: int,
     *,
-    observe: dict[str, Callable[[AtCoupling], Array]] | None = None,
+    observe: dict[str, Observable] | None = None,
     thin: int = 1,
     chunk: int = 20,
 ) -> SampleResult:
@@ -228,19 +232,19 @@ def integrator_errors(
         The errors.
     """
     action, build = action_at(beta), INTEGRATORS[name][0]
-    changes, reversal = [], 0.0
-    for n in counts:
+    momenta = [random_momentum(GROUP, U, key=k) for k in jax.random.split(key, n_momenta)]
+
+    def follow(n: int, start: Array, momentum: Array) -> tuple[Array, Array]:
         one_step = hmc(action, step_size=1.0 / n, n_steps=1, integrator=build())
-        rows = []
-        for momentum_key in jax.random.split(key, n_momenta):
-            momentum = random_momentum(GROUP, U, key=momentum_key)
-            end, final = _follow(one_step, jnp.asarray(n), U, momentum)
-            rows.append(float(_energy(action, end, final) - _energy(action, U, momentum)))
-        changes.append(float(np.sqrt(np.mean(np.square(rows)))))
-        if n == counts[0]:
-            back, _ = _follow(one_step, jnp.asarray(n), end, -final)
-            reversal = float(jnp.max(jnp.abs(back - U)))
-    return IntegratorErrors(changes, reversal)
+        return _follow(one_step, jnp.asarray(n), start, momentum)
+
+    def energy_change(n: int, momentum: Array) -> float:
+        return float(_energy(action, *follow(n, U, momentum)) - _energy(action, U, momentum))
+
+    energy = [float(np.sqrt(np.mean([energy_change(n, p) ** 2 for p in momenta]))) for n in counts]
+    end, final = follow(counts[0], U, momenta[0])
+    back, _ = follow(counts[0], end, -final)
+    return IntegratorErrors(energy, float(jnp.max(jnp.abs(back - U))))
 
 
 def flow_times(settings: Flowed) -> np.ndarray:
