@@ -176,7 +176,7 @@ def test_sum_of_actions_is_their_sum(key):
     assert float(total(U)) == pytest.approx(sum(float(term(U)) for term in terms), rel=1e-14)
     np.testing.assert_allclose(total.force(U), terms[0].force(U) + terms[1].force(U), atol=1e-14)
     assert total.group == group
-    with pytest.raises(ConfigError, match="Argument `terms` must share one gauge group"):
+    with pytest.raises(ConfigError, match="Argument `terms` must share one group"):
         SumAction(WilsonAction(1.0, SU2()), WilsonAction(1.0, SU3()))
     with pytest.raises(ConfigError, match="Argument `terms` must hold at least one"):
         SumAction()
