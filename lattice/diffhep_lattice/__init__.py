@@ -11,12 +11,14 @@ from diffhep_lattice.actions import dbw2 as dbw2
 from diffhep_lattice.actions import iwasaki as iwasaki
 from diffhep_lattice.actions import symanzik as symanzik
 from diffhep_lattice.actions import wilson_force as wilson_force
+from diffhep_lattice.comb_training import train_comb as train_comb
 from diffhep_lattice.ensemble import Ensemble as Ensemble
 from diffhep_lattice.ensemble import Schedule as Schedule
 from diffhep_lattice.flows import CircularSpline as CircularSpline
 from diffhep_lattice.flows import NonCompactProjection as NonCompactProjection
 from diffhep_lattice.flows import block_flow as block_flow
 from diffhep_lattice.flows import checkerboard_flow as checkerboard_flow
+from diffhep_lattice.flows import comb_flow as comb_flow
 from diffhep_lattice.flows import continuous_flow as continuous_flow
 from diffhep_lattice.flows import multiscale_flow as multiscale_flow
 from diffhep_lattice.flows import stout_layer as stout_layer
@@ -35,6 +37,7 @@ from diffhep_lattice.groups import U1 as U1
 from diffhep_lattice.groups import Reals as Reals
 from diffhep_lattice.level_training import train_levels as train_levels
 from diffhep_lattice.observables import charge_density as charge_density
+from diffhep_lattice.observables import effective_mass as effective_mass
 from diffhep_lattice.observables import energy_density as energy_density
 from diffhep_lattice.observables import field_strength as field_strength
 from diffhep_lattice.observables import gauge_transform as gauge_transform
@@ -46,7 +49,10 @@ from diffhep_lattice.observables import spatial_plaquette as spatial_plaquette
 from diffhep_lattice.observables import susceptibility as susceptibility
 from diffhep_lattice.observables import temporal_plaquette as temporal_plaquette
 from diffhep_lattice.observables import topological_charge as topological_charge
+from diffhep_lattice.observables import two_point_function as two_point_function
+from diffhep_lattice.observables import two_point_susceptibility as two_point_susceptibility
 from diffhep_lattice.observables import wilson_loop as wilson_loop
+from diffhep_lattice.observables import zero_momentum_correlator as zero_momentum_correlator
 from diffhep_lattice.samplers import adapt_step_size as adapt_step_size
 from diffhep_lattice.samplers import alternate as alternate
 from diffhep_lattice.samplers import crooks as crooks
