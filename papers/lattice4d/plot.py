@@ -135,7 +135,7 @@ def _flow(panel: Any, data: Data) -> None:
     panel.set_ylim(bottom=0)
     panel.set_xlabel("flow time $t/a^2$")
     panel.set_ylabel("$t^2\\langle E(t)\\rangle$")
-    panel.legend(loc="upper left", bbox_to_anchor=(0, 0.9), fontsize=6)
+    panel.legend(loc="lower right", fontsize=6)
 
 
 def _charge(panel: Any, data: Data) -> None:

@@ -10,7 +10,7 @@ from diffhep.core.rng import key_for
 from diffhep.core.run import Claim, RunDir
 from diffhep.core.stats import Estimate, ess_fraction_with_error, gamma_method
 from diffhep.core.typing import Key
-from diffhep_lattice.gradient_flow import scale_t0
+from diffhep_lattice.gradient_flow import SCALE, FlowScale, scale_t0
 from diffhep_lattice.samplers.stochastic_flow import crooks, jarzynski
 from papers.lattice4d import claims, stages, theory, transport
 from papers.lattice4d.config import PRESETS, Config, Flowed
@@ -153,15 +153,21 @@ def _flow(stage: Stage, settings: Flowed) -> list[Claim]:
     )
     tau = max(gamma_method(energy[:, -1]).tau_int, 0.5)
     stage.keep(f"flow/{settings.name}", tau=tau, tau_charge=gamma_method(charge).tau_int)
-    if values[0].mean > 0.3 or values[-1].mean < 0.3:
-        return []
+    if values[0].mean > SCALE or values[-1].mean < SCALE:
+        # Not within the flow times: a scale that is held against a published one is missed.
+        found = FlowScale(float("nan"), float("nan"))
+        return [] if settings.t0 is None else [_scale_claim(settings, found)]
     found = scale_t0(times, energy)
     # The jackknife of single configurations takes them to be independent.
     found = found._replace(error=found.error * np.sqrt(2 * tau))
     stage.keep(f"flow/{settings.name}", t0=[found.value, found.error])
-    if settings.t0 is None:
-        return []
-    return [claims.of_scale(found, settings.length, settings.beta, settings.t0, settings.t0_error)]
+    return [] if settings.t0 is None else [_scale_claim(settings, found)]
+
+
+def _scale_claim(settings: Flowed, found: FlowScale) -> Claim:
+    """The scale beside the published one."""
+    reference = float(settings.t0 or 0.0), settings.t0_error
+    return claims.of_scale(found, settings.length, settings.beta, *reference)
 
 
 def _transport(stage: Stage, config: Config) -> list[Claim]:
