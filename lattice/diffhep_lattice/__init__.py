@@ -50,6 +50,7 @@ from diffhep_lattice.observables import wilson_loop as wilson_loop
 from diffhep_lattice.samplers import adapt_step_size as adapt_step_size
 from diffhep_lattice.samplers import alternate as alternate
 from diffhep_lattice.samplers import crooks as crooks
+from diffhep_lattice.samplers import delayed_acceptance as delayed_acceptance
 from diffhep_lattice.samplers import flow_hmc as flow_hmc
 from diffhep_lattice.samplers import force_gradient as force_gradient
 from diffhep_lattice.samplers import heatbath as heatbath
@@ -62,7 +63,11 @@ from diffhep_lattice.samplers import nested as nested
 from diffhep_lattice.samplers import omelyan2 as omelyan2
 from diffhep_lattice.samplers import omelyan4 as omelyan4
 from diffhep_lattice.samplers import overrelaxation as overrelaxation
+from diffhep_lattice.samplers import replica_exchange as replica_exchange
+from diffhep_lattice.samplers import round_trips as round_trips
+from diffhep_lattice.samplers import sequential_monte_carlo as sequential_monte_carlo
 from diffhep_lattice.samplers import stochastic_flow as stochastic_flow
+from diffhep_lattice.sectors import count_sectors as count_sectors
 from diffhep_lattice.training import ForwardKL as ForwardKL
 from diffhep_lattice.training import ReverseKL as ReverseKL
 from diffhep_lattice.training import evaluate as evaluate
