@@ -11,12 +11,14 @@ from diffhep_lattice.actions import dbw2 as dbw2
 from diffhep_lattice.actions import iwasaki as iwasaki
 from diffhep_lattice.actions import symanzik as symanzik
 from diffhep_lattice.actions import wilson_force as wilson_force
+from diffhep_lattice.comb_training import train_comb as train_comb
 from diffhep_lattice.ensemble import Ensemble as Ensemble
 from diffhep_lattice.ensemble import Schedule as Schedule
 from diffhep_lattice.flows import CircularSpline as CircularSpline
 from diffhep_lattice.flows import NonCompactProjection as NonCompactProjection
 from diffhep_lattice.flows import block_flow as block_flow
 from diffhep_lattice.flows import checkerboard_flow as checkerboard_flow
+from diffhep_lattice.flows import comb_flow as comb_flow
 from diffhep_lattice.flows import continuous_flow as continuous_flow
 from diffhep_lattice.flows import multiscale_flow as multiscale_flow
 from diffhep_lattice.flows import stout_layer as stout_layer

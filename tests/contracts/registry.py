@@ -15,6 +15,7 @@ from diffhep_lattice.actions.phi4 import Phi4Action
 from diffhep_lattice.actions.wilson import WilsonAction
 from diffhep_lattice.actions.xy import XYAction
 from diffhep_lattice.flows.checkerboard import checkerboard_flow
+from diffhep_lattice.flows.comb import comb_flow
 from diffhep_lattice.flows.continuous import continuous_flow
 from diffhep_lattice.flows.convolutions import FreeField
 from diffhep_lattice.flows.coupling import block_flow, stripe_flow
@@ -191,6 +192,34 @@ FLOWS = {
         _noisy(checkerboard_flow, n_layers=4, kernel=LineSpline(2), hidden=(2,)), _SCALES
     ),
     "continuous": FlowCase(_noisy(continuous_flow, n_sines=2, n_modes=2, reach=1), _SCALES),
+}
+
+
+class MatrixFlowCase(NamedTuple):
+    """A flow of SU(N) links, and how exact it claims to be."""
+
+    build: Callable[[Any], Any]
+    values: tuple[float, ...]
+    round_trip: float = 1e-9
+    log_det: float = 1e-8
+
+
+def _noisy_comb(n_colors: int, shape: tuple[int, int]) -> Callable[[Any], Any]:
+    """A comb on a lattice so small that the Jacobian of all links is cheap."""
+
+    @functools.cache
+    def noisy(scale: float) -> Any:
+        key = jax.random.key(0)
+        settings = {"n_constrained": 2, "n_bins": 2, "hidden": (2,)}
+        flow = comb_flow(Lattice(shape), n_colors, key=key, **settings)
+        return perturb(flow, scale, key=key)
+
+    return noisy
+
+
+MATRIX_FLOWS = {
+    "comb_su2": MatrixFlowCase(_noisy_comb(2, (3, 2)), _SCALES),
+    "comb_su3": MatrixFlowCase(_noisy_comb(3, (2, 2)), _SCALES),
 }
 
 _ACTION = WilsonAction(2.0)

@@ -148,7 +148,7 @@ def test_settings_survive_json():
 def test_starts(group, precision, key):
     lattice = (2, 4) if group == "u1" else (2, 2, 4)
     settings = Settings(lattice, 1.0, group=group, precision=precision, n_streams=2)
-    cold = settings.build_start(key=key)
+    cold = replace(settings, start="cold").build_start(key=key)
     hot = replace(settings, start="hot").build_start(key=key)
     assert cold.shape == hot.shape == (2, len(lattice), *cold.shape[2:])
     assert cold.dtype == hot.dtype

@@ -119,7 +119,8 @@ class Settings:
         n_steps: Integrator steps of a trajectory.
         md_precision: Of HMC's trajectories: that of the links, "same", or float32.
         precision: Of the links, float64 or float32.
-        start: cold (unit links) or hot (Haar distributed).
+        start: hot (Haar distributed) or cold (unit links). HMC leaves a cold start only with steps
+            far finer than it needs in equilibrium.
         n_streams: Independent Markov chains.
         n_configurations: Stored configurations of every stream after the warm-up.
         schedule: When to measure and to store.
@@ -149,7 +150,7 @@ class Settings:
     n_steps: int = 10
     md_precision: str = "same"
     precision: str = "float64"
-    start: str = "cold"
+    start: str = "hot"
     n_streams: int = 1
     n_configurations: int = 10
     schedule: Schedule = field(default_factory=Schedule)

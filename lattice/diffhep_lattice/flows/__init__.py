@@ -4,6 +4,8 @@ from diffhep_lattice.flows.base import AbstractBijection as AbstractBijection
 from diffhep_lattice.flows.base import AbstractFlow as AbstractFlow
 from diffhep_lattice.flows.checkerboard import CheckerboardCoupling as CheckerboardCoupling
 from diffhep_lattice.flows.checkerboard import checkerboard_flow as checkerboard_flow
+from diffhep_lattice.flows.comb import Comb as Comb
+from diffhep_lattice.flows.comb import comb_flow as comb_flow
 from diffhep_lattice.flows.compose import Chain as Chain
 from diffhep_lattice.flows.compose import Repeat as Repeat
 from diffhep_lattice.flows.continuous import ContinuousFlow as ContinuousFlow
@@ -22,5 +24,6 @@ from diffhep_lattice.flows.masks import Stripes as Stripes
 from diffhep_lattice.flows.multiscale import MultiscaleFlow as MultiscaleFlow
 from diffhep_lattice.flows.multiscale import multiscale_flow as multiscale_flow
 from diffhep_lattice.flows.scalar import ScalarFlow as ScalarFlow
+from diffhep_lattice.flows.spectral import SpectralMap as SpectralMap
 from diffhep_lattice.flows.stout import StoutLayer as StoutLayer
 from diffhep_lattice.flows.stout import stout_layer as stout_layer

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from diffhep.core.checks import as_integer, require_shape, require_type, require_x64
 from diffhep.core.rng import keys_for_chains
@@ -28,14 +28,14 @@ class AbstractBijection(eqx.Module):
 
     @abc.abstractmethod
     def forward_and_log_det(
-        self, U: Float[Array, "mu ..."], /
-    ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
+        self, U: Shaped[Array, "mu ..."], /
+    ) -> tuple[Shaped[Array, "mu ..."], Float[Array, "..."]]:
         """The image, and the logarithm of the Jacobian determinant of the map there."""
 
     @abc.abstractmethod
     def inverse_and_log_det(
-        self, U: Float[Array, "mu ..."], /
-    ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
+        self, U: Shaped[Array, "mu ..."], /
+    ) -> tuple[Shaped[Array, "mu ..."], Float[Array, "..."]]:
         """The preimage, and the logarithm of the Jacobian determinant of the inverse map."""
 
 
@@ -82,18 +82,18 @@ class AbstractFlow(eqx.Module):
         """Logarithm of the normalised density of the latent variables."""
 
     @abc.abstractmethod
-    def forward_and_log_det(self, z: PyTree) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
+    def forward_and_log_det(self, z: PyTree) -> tuple[Shaped[Array, "mu ..."], Float[Array, "..."]]:
         """The field $f(z)$ and the logarithm of the Jacobian determinant of $f$ at $z$."""
 
     @abc.abstractmethod
     def inverse_and_log_det(
-        self, U: Float[Array, "mu ..."], /
+        self, U: Shaped[Array, "mu ..."], /
     ) -> tuple[PyTree, Float[Array, "..."]]:
         r"""Latent variables of a field, and the log-determinant of $f^{-1}$ at the field."""
 
     def sample_and_log_prob(
         self, key: Key, n: int
-    ) -> tuple[Float[Array, "n *field"], Float[Array, " n"]]:
+    ) -> tuple[Shaped[Array, "n *field"], Float[Array, " n"]]:
         r"""Independent fields and their densities.
 
         Args:
@@ -113,19 +113,19 @@ class AbstractFlow(eqx.Module):
         """Latent variables of `n` configurations, the batch as the last axis of every array."""
         return jax.vmap(self.sample_latent, out_axes=-1)(keys_for_chains(key, n))
 
-    def push_forward(self, z: PyTree) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
+    def push_forward(self, z: PyTree) -> tuple[Shaped[Array, "mu ..."], Float[Array, "..."]]:
         r"""Fields of latent variables and their $\log q$, the batch axes last; needs x64."""
         require_x64("the sum of the log-density")
         U, log_det = self.forward_and_log_det(z)
         return U, self.log_prob_latent(z) - log_det
 
-    def pull_back(self, U: Float[Array, "mu ..."]) -> Float[Array, "..."]:
+    def pull_back(self, U: Shaped[Array, "mu ..."]) -> Float[Array, "..."]:
         r"""$\log q$ of fields, the batch axes last; needs x64."""
         require_x64("the sum of the log-density")
         z, log_det = self.inverse_and_log_det(U)
         return self.log_prob_latent(z) + log_det
 
-    def log_prob(self, U: Float[Array, "..."]) -> Float[Array, "..."]:
+    def log_prob(self, U: Shaped[Array, "..."]) -> Float[Array, "..."]:
         r"""Density of given fields.
 
         Args:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from diffhep.core.checks import is_integer, require, require_type
 from diffhep.core.rng import key_for
@@ -25,7 +25,7 @@ from diffhep_lattice.flows.kernels import AbstractKernel, CircularSpline
 from diffhep_lattice.flows.masks import Loops, Stripes
 from diffhep_lattice.flows.networks import ConvolutionalNet
 from diffhep_lattice.geometry import Lattice, neighbour
-from diffhep_lattice.groups import U1, wrap
+from diffhep_lattice.groups import U1, AbstractGroup, wrap
 from diffhep_lattice.trigonometry import cosine, sine
 
 __citations__ = ("arXiv:2003.06413", "arXiv:2202.11712")
@@ -158,29 +158,32 @@ class CouplingFlow(AbstractFlow):
     Attributes:
         lattice: The lattice of the fields.
         bijection: The couplings.
+        group: The group of the links.
     """
 
     lattice: Lattice
     bijection: AbstractBijection
+    group: AbstractGroup = eqx.field(default_factory=U1)
 
-    def sample_latent(self, key: Key) -> Float[Array, "mu L T *batch"]:
-        """Independent uniform link angles in radians."""
+    def sample_latent(self, key: Key) -> Shaped[Array, "mu ..."]:
+        """Independent Haar distributed links."""
         shape = (self.lattice.dimension, *self.lattice.shape)
-        return U1().haar(shape, key=key, dtype=self.dtype)
+        return self.group.haar(shape, key=key, dtype=self.dtype)
 
-    def log_prob_latent(self, z: Float[Array, "mu L T *batch"]) -> Float[Array, "*batch"]:
+    def log_prob_latent(self, z: Shaped[Array, "mu ..."]) -> Float[Array, "*batch"]:
         """Zero: the latent links are Haar distributed, and densities refer to the Haar measure."""
-        return jnp.zeros(z.shape[3:], float)
+        n_axes = 1 + len(self.group.element_shape) + self.lattice.dimension
+        return jnp.zeros(z.shape[n_axes:], float)
 
     def forward_and_log_det(
-        self, z: Float[Array, "mu L T *batch"]
-    ) -> tuple[Float[Array, "mu L T *batch"], Float[Array, "*batch"]]:
+        self, z: Shaped[Array, "mu ..."]
+    ) -> tuple[Shaped[Array, "mu ..."], Float[Array, "*batch"]]:
         """The field that the couplings make of the latent links."""
         return self.bijection.forward_and_log_det(z)
 
     def inverse_and_log_det(
-        self, U: Float[Array, "mu L T *batch"]
-    ) -> tuple[Float[Array, "mu L T *batch"], Float[Array, "*batch"]]:
+        self, U: Shaped[Array, "mu ..."]
+    ) -> tuple[Shaped[Array, "mu ..."], Float[Array, "*batch"]]:
         """The latent links of a field."""
         return self.bijection.inverse_and_log_det(U)
 
