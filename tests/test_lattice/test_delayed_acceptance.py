@@ -25,7 +25,7 @@ MAX_PULL = 4.5
 
 
 def test_the_true_action_is_sampled(key):
-    """Proposals of beta = 1.6, whose plaquette lies 30 standard errors away."""
+    """Proposals of beta = 1.6, whose own plaquette the test tells from the true one."""
     algorithm = delayed_acceptance(hmc(CHEAP, step_size=0.25, n_steps=4), ACTION, n_steps=2)
     start = jax.vmap(lambda k: U1().haar((2, 4, 4), key=k))(jax.random.split(key, 64))
     observe = {"plaquette": plaquette, "charge_squared": lambda U: topological_charge(U) ** 2}
