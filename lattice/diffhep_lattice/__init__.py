@@ -3,6 +3,7 @@
 from diffhep_lattice import exact as exact
 from diffhep_lattice.actions import ImprovedAction as ImprovedAction
 from diffhep_lattice.actions import Phi4Action as Phi4Action
+from diffhep_lattice.actions import SchwingerAction as SchwingerAction
 from diffhep_lattice.actions import SumAction as SumAction
 from diffhep_lattice.actions import WilsonAction as WilsonAction
 from diffhep_lattice.actions import XYAction as XYAction
@@ -10,6 +11,8 @@ from diffhep_lattice.actions import dbw2 as dbw2
 from diffhep_lattice.actions import iwasaki as iwasaki
 from diffhep_lattice.actions import symanzik as symanzik
 from diffhep_lattice.actions import wilson_force as wilson_force
+from diffhep_lattice.fermions import WilsonDirac as WilsonDirac
+from diffhep_lattice.fermions import fermion_determinant as fermion_determinant
 from diffhep_lattice.flows import block_flow as block_flow
 from diffhep_lattice.flows import multiscale_flow as multiscale_flow
 from diffhep_lattice.flows import stripe_flow as stripe_flow
@@ -21,9 +24,12 @@ from diffhep_lattice.groups import U1 as U1
 from diffhep_lattice.groups import Reals as Reals
 from diffhep_lattice.level_training import train_levels as train_levels
 from diffhep_lattice.observables import charge_density as charge_density
+from diffhep_lattice.observables import chiral_condensate as chiral_condensate
+from diffhep_lattice.observables import effective_mass as effective_mass
 from diffhep_lattice.observables import energy_density as energy_density
 from diffhep_lattice.observables import field_strength as field_strength
 from diffhep_lattice.observables import gauge_transform as gauge_transform
+from diffhep_lattice.observables import meson_correlators as meson_correlators
 from diffhep_lattice.observables import plane_plaquettes as plane_plaquettes
 from diffhep_lattice.observables import plaquette as plaquette
 from diffhep_lattice.observables import plaquette_angles as plaquette_angles

@@ -13,6 +13,10 @@ from diffhep_lattice.observables.loops import polyakov_loop as polyakov_loop
 from diffhep_lattice.observables.loops import spatial_plaquette as spatial_plaquette
 from diffhep_lattice.observables.loops import temporal_plaquette as temporal_plaquette
 from diffhep_lattice.observables.loops import wilson_loop as wilson_loop
+from diffhep_lattice.observables.mesons import MesonCorrelators as MesonCorrelators
+from diffhep_lattice.observables.mesons import chiral_condensate as chiral_condensate
+from diffhep_lattice.observables.mesons import effective_mass as effective_mass
+from diffhep_lattice.observables.mesons import meson_correlators as meson_correlators
 from diffhep_lattice.observables.topology import charge_density as charge_density
 from diffhep_lattice.observables.topology import energy_density as energy_density
 from diffhep_lattice.observables.topology import field_strength as field_strength
