@@ -6,6 +6,8 @@ import jax
 import pytest
 
 jax.config.update("jax_enable_x64", True)
+# Compilation is timed: nothing may come from a cache.
+jax.config.update("jax_enable_compilation_cache", False)
 
 
 class Row(NamedTuple):
@@ -43,11 +45,12 @@ def pytest_configure(config):
 
 @pytest.fixture
 def report(request):
-    """`report(Row(...))` adds a line to the table and fails the benchmark if its bar is missed."""
+    """`report(Row(...), ...)` adds lines to the table and fails the test if a bar is missed."""
 
-    def add(row):
-        request.config.stash[_TABLE].append(row)
-        assert row.passed, f"{row.what}: {row.figure:.4g} {row.unit} misses {row.cells()[2]}"
+    def add(*rows):
+        request.config.stash[_TABLE].extend(rows)
+        for row in rows:
+            assert row.passed, f"{row.what}: {row.figure:.4g} {row.unit} misses {row.cells()[2]}"
 
     return add
 

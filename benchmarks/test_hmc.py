@@ -88,7 +88,7 @@ def test_hmc_beside_pytorch(benchmark, report, n_threads):
         "n_steps": _N_STEPS,
         "n_threads": n_threads,
     }
-    with Peer("torch_u1", "hmc.py", setting) as peer:
+    with Peer("torch", "u1_hmc.py", setting) as peer:
         peer.round({"n_trajectories": _WARM_UP})
 
         def theirs():

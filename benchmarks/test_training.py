@@ -135,7 +135,7 @@ def test_training_beside_pytorch(benchmark, report, n_threads):
         "learning_rate": _LEARNING_RATE,
         "n_threads": n_threads,
     }
-    with Peer("torch_u1", "flow.py", setting) as peer:
+    with Peer("torch", "u1_flow.py", setting) as peer:
         same = peer.round({"layers": layers, "z": z.tolist()})
         peer.round({"n_steps": _STEPS})
         benchmark.pedantic(

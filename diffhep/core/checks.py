@@ -72,6 +72,11 @@ def require_type(value: Any, kinds: type | tuple[type, ...], name: str, rule: st
         raise ConfigError(f"Argument `{name}` must {rule}, but it is {describe_value(value)}.")
 
 
+def is_integer(value: Any) -> bool:
+    """Whether something is an integer of Python or NumPy; a bool is none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def as_integer(value: Any, name: str, *, low: int) -> int:
     """An integer setting as a Python int, whether it is one or NumPy's.
 
@@ -87,8 +92,7 @@ def as_integer(value: Any, name: str, *, low: int) -> int:
         ConfigError: `value` is no integer or lies below `low`.
     """
     rule = f"be an integer of at least {low}"
-    good = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not good:
+    if not is_integer(value):
         raise ConfigError(f"Argument `{name}` must {rule}, but it is {describe_value(value)}.")
     require(int(value) >= low, name, rule, int(value))
     return int(value)

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from diffhep.core.checkpoint import Checkpoint, Metadata
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require
 from diffhep.core.distributed import any_process, require_same, to_host
 from diffhep.core.errors import ConfigError, ConvergenceError, Interrupted
 from diffhep.core.loop_guard import Guard, finite_guard
@@ -254,8 +254,8 @@ def run_loop(
             see the same one.
     """
     check_key(key)
-    require(n_steps >= 0, "n_steps", "not be negative", n_steps)
-    require(chunk >= 1, "chunk", "be at least 1", chunk)
+    n_steps = as_integer(n_steps, "n_steps", low=0)
+    chunk = as_integer(chunk, "chunk", low=1)
     watch = finite_guard() if guard is None else guard
     arrays, static = as_state(state)
     program = build_program(step, arrays, static, key, min(chunk, max(n_steps, 1)), watch)

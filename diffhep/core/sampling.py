@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from diffhep.core.checkpoint import Checkpoint
-from diffhep.core.checks import require, require_shape
+from diffhep.core.checks import as_integer, require, require_shape, require_type
 from diffhep.core.distributed import to_host
 from diffhep.core.fingerprint import fingerprint
 from diffhep.core.loop import run_loop
@@ -22,8 +22,8 @@ from diffhep.core.progress import Show
 from diffhep.core.rng import check_key, key_at, keys_for_chains
 from diffhep.core.typing import Flag, Key, PyTree
 
-Observable = Callable[[PyTree], Array]
-"""Maps the position of one chain to a scalar or an array."""
+Observable = Callable[[PyTree], Array | Mapping[str, Array]]
+"""Maps the position of one chain to a scalar or an array, or to several of them by name."""
 
 
 class SampleRecord(NamedTuple):
@@ -116,7 +116,14 @@ class _SampleStep(eqx.Module):
 
     def measure(self, state: Any) -> dict[str, Array]:
         """All observables of one chain."""
-        return {name: jnp.asarray(f(state.position)) for name, f in self.observe.items()}
+        found: dict[str, Array] = {}
+        for name, function in self.observe.items():
+            value = function(state.position)
+            if isinstance(value, Mapping):
+                found |= {f"{name}/{part}": jnp.asarray(x) for part, x in value.items()}
+            else:
+                found[name] = jnp.asarray(value)
+        return found
 
     def __call__(self, key: Key, state: _ChainsState) -> tuple[_ChainsState, _Record]:
         """The loop's key is not used, so that thinning does not change the chain."""
@@ -190,10 +197,9 @@ def _place(positions: PyTree, mesh: Mesh | None, partition: PartitionSpec) -> Py
 def _count_chains(positions: PyTree) -> int:
     """The length of the chain axis that all leaves share."""
     axes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(positions)}
-    rule = "have one leading chain axis on every leaf"
-    require_shape(
-        len(axes) == 1 and axes != {()}, "positions", rule, f"leading axes {sorted(axes)}"
-    )
+    rule = "have one leading chain axis on every leaf, of at least one chain"
+    fits = len(axes) == 1 and axes not in ({()}, {(0,)})
+    require_shape(fits, "positions", rule, f"leading axes {sorted(axes)}")
     return int(axes.pop()[0])
 
 
@@ -223,6 +229,14 @@ def _start(
         everywhere = NamedSharding(mesh, PartitionSpec())
         key, done = jax.lax.with_sharding_constraint((key, done), everywhere)
     return _ChainsState(key, done, chains)
+
+
+def _check_observe(observe: Any) -> None:
+    """Raise a `ConfigError` unless every observable is a function under a name."""
+    rule = 'map names to functions, as in {"plaquette": plaquette}'
+    require_type(observe, Mapping, "observe", rule)
+    for name, function in observe.items():
+        require(isinstance(name, str) and callable(function), "observe", rule, f"{name!r}")
 
 
 def sample(
@@ -283,11 +297,14 @@ def sample(
         ConfigError: `thin` does not divide `n_steps`, or the mesh not the number of chains or
             another axis of the positions; the checkpoint is of another problem, and the message
             says what differs.
-        ShapeError: The leaves of `positions` share no leading axis.
+        ShapeError: The leaves of `positions` share no leading axis, or there is no chain.
     """
     check_key(key)
-    require(thin >= 1 and n_steps % thin == 0, "thin", f"divide the {n_steps} steps", thin)
-    require(chunk >= 1, "chunk", "be at least 1", chunk)
+    require_type(algorithm, AbstractSamplingAlgorithm, "algorithm", "be a sampling algorithm")
+    _check_observe(observe)
+    n_steps, thin = as_integer(n_steps, "n_steps", low=0), as_integer(thin, "thin", low=1)
+    chunk = as_integer(chunk, "chunk", low=1)
+    require(n_steps % thin == 0, "thin", f"divide the {n_steps} steps", thin)
     n_chains = _count_chains(positions)
     positions = jax.tree.map(np.asarray, to_host(positions))
     spec = PartitionSpec(() if mesh is None else mesh.axis_names)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Shaped
 from numpy.typing import ArrayLike
 
 from diffhep.core.checks import require, require_shape
+from diffhep.core.citations import cites
 from diffhep.core.errors import DataError
 from diffhep.core.rng import check_key
 from diffhep.core.typing import Key
@@ -138,6 +139,7 @@ def _sum_pairs(deviations: np.ndarray, variance: float, s_tau: float) -> _Sum:
     return _Sum(2.0 * total, variance, tau_int_error / tau_int, 2 * window + 1)
 
 
+@cites("arXiv:hep-lat/0306017")
 def gamma_method(x: ArrayLike, s_tau: float = 1.5) -> GammaResult:
     r"""Mean, error and integrated autocorrelation time of a series by the Gamma method.
 
@@ -194,6 +196,7 @@ def gamma_method(x: ArrayLike, s_tau: float = 1.5) -> GammaResult:
     return GammaResult(mean, error, tau_int, tau_int_error, window)
 
 
+@cites("doi:10.1214/aos/1176344552")
 def jackknife(
     x: Shaped[np.ndarray, "sample *rest"] | Shaped[Array, "sample *rest"],
     estimator: Estimator,
@@ -234,6 +237,7 @@ def jackknife(
     return Estimate(float(estimator(array)), error)
 
 
+@cites("doi:10.1214/aos/1176344552")
 def bootstrap(
     x: Shaped[np.ndarray, "sample *rest"] | Shaped[Array, "sample *rest"],
     estimator: Estimator,
@@ -286,6 +290,7 @@ def _check_log_weights(log_weights: Any, least: int) -> None:
     require_shape(shape[0] >= least, name, f"hold at least {least} {entries}", f"shape {shape}")
 
 
+@cites("arXiv:1904.12072")
 def ess_fraction(log_weights: ArrayLike) -> Float[Array, ""]:
     r"""Kish effective sample size of importance weights, as a fraction of the sample.
 
@@ -326,6 +331,7 @@ def _resampled_ess(log_weights: Array, key: Key, n_resamples: int) -> Array:
     return jax.lax.map(one, jax.random.split(key, n_resamples))
 
 
+@cites("arXiv:1904.12072")
 def ess_fraction_with_error(
     log_weights: ArrayLike,
     *,
@@ -362,6 +368,7 @@ def ess_fraction_with_error(
     return Estimate(value, float(np.std(values, ddof=1)))
 
 
+@cites("arXiv:2007.07115")
 def log_mean_weight(log_weights: ArrayLike) -> Estimate:
     r"""Logarithm of the mean of independent weights, $\log Z$, and its standard error.
 

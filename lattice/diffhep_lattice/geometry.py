@@ -6,13 +6,27 @@ rolling, so every boundary is periodic.
 """
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Shaped
 
-from diffhep.core.checks import require, require_shape
+from diffhep.core.checks import is_integer, require, require_shape, require_type
+
+
+def _as_lengths(shape: Any) -> tuple[int, ...]:
+    """The lengths of a lattice as Python integers."""
+    lengths = tuple(shape) if isinstance(shape, Iterable) else ()
+    good = len(lengths) >= 1 and all(is_integer(n) and n >= 2 for n in lengths)
+    require(good, "shape", "hold one integer of at least 2 per direction", shape)
+    return tuple(int(n) for n in lengths)
+
+
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
 
 
 class Lattice(eqx.Module):
@@ -22,18 +36,10 @@ class Lattice(eqx.Module):
         shape: Number of sites along each direction, each at least 2.
 
     Raises:
-        ConfigError: `shape` is empty or has a length below 2.
+        ConfigError: `shape` is empty, or a length is no integer or below 2.
     """
 
-    shape: tuple[int, ...] = eqx.field(static=True, converter=tuple)
-
-    def __check_init__(self) -> None:
-        require(
-            len(self.shape) >= 1 and all(int(n) == n and n >= 2 for n in self.shape),
-            "shape",
-            "hold one integer of at least 2 per direction",
-            self.shape,
-        )
+    shape: tuple[int, ...] = eqx.field(static=True, converter=_as_lengths)
 
     @property
     def dimension(self) -> int:
@@ -72,6 +78,11 @@ class Lattice(eqx.Module):
         return np.indices(self.shape).sum(axis=0) % 2 == 1
 
 
+def require_array(field: Any, name: str = "U") -> None:
+    """Raise a `ConfigError` unless a field is an array of JAX or NumPy."""
+    require_type(field, (jax.Array, np.ndarray), name, "be an array")
+
+
 def lattice_of(field: Shaped[Array, "..."]) -> Lattice:
     """The lattice on which an Abelian gauge field lives, after checking the field.
 
@@ -84,8 +95,9 @@ def lattice_of(field: Shaped[Array, "..."]) -> Lattice:
     Raises:
         ShapeError: The field is not of a real floating dtype, or its first axis does not count
             its other axes.
-        ConfigError: An axis is shorter than 2.
+        ConfigError: The field is no array, or an axis is shorter than 2.
     """
+    require_array(field)
     require_shape(
         bool(jnp.issubdtype(field.dtype, jnp.floating)),
         "U",
@@ -116,6 +128,7 @@ def lattice_of_scalars(field: Shaped[Array, "..."], n_components: int | None = N
             number of components.
         ConfigError: A site axis is shorter than 2.
     """
+    require_array(field, "phi")
     require_shape(
         bool(jnp.issubdtype(field.dtype, jnp.floating)),
         "phi",

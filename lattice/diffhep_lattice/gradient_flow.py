@@ -10,6 +10,7 @@ Reference:
     (embedded scheme); S. Borsanyi et al., arXiv:1203.4469 (w0).
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,14 +21,24 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from diffhep.core.checks import require, require_real, require_shape, require_x64
+from diffhep.core.checks import (
+    as_integer,
+    require,
+    require_real,
+    require_shape,
+    require_type,
+    require_x64,
+)
 from diffhep.core.errors import ConvergenceError
 from diffhep.core.stats import jackknife
 from diffhep.core.typing import Scalar
-from diffhep_lattice.actions.base import AbstractAction
+from diffhep_lattice.actions.base import AbstractAction, require_action
 from diffhep_lattice.actions.wilson import WilsonAction
 from diffhep_lattice.groups import SUN, U1
-from diffhep_lattice.links import is_matrix_field
+from diffhep_lattice.links import is_matrix_field, require_unitary
+from diffhep_lattice.observables.loops import lattice_of_any
+
+__citations__ = ("arXiv:1006.4518", "arXiv:1301.4388", "arXiv:1203.4469")
 
 FIRST_STEP = 0.01
 """First guess of the step, in units of flow time; the error estimate takes over."""
@@ -127,7 +138,8 @@ def gradient_flow(
     Args:
         U: Links (mu, row, column, *site), or angles (mu, *site) in radians.
         times: Rising flow times, the first at least 0, in units of the lattice spacing squared.
-        observe: Functions of the field, such as `energy_density` and `clover_charge`.
+        observe: Functions of the field by name, such as `energy_density` and
+            `topological_charge`.
         action: What flows downhill; the Wilson action of `flow_action` if left out. The Symanzik
             flow is `symanzik(2 N, group)`.
         tolerance: Largest estimated error of a link in one step, at least 1e-14.
@@ -137,18 +149,30 @@ def gradient_flow(
         The last field and the measurements.
 
     Raises:
-        ConfigError: `times` do not rise, or `tolerance` is out of range, or x64 is off.
+        ConfigError: `times` are not finite or do not rise, `tolerance` is out of range, `observe`
+            or `action` is something else, or x64 is off.
+        ShapeError: `U` is no gauge field, or none of the action's group.
+        DataError: Links are not unitary.
         ConvergenceError: The field is not finite, or the steps become too many.
     """
     require_x64("flow times and their step sizes")
     require_real(tolerance, "tolerance", "be at least 1e-14", low=1e-14)
     if not isinstance(times, Tracer):
         values = np.asarray(times, float)
-        rising = values.ndim == 1 and values.size > 0 and bool(np.all(np.diff(values) > 0))
-        require(rising and float(values[0]) >= 0, "times", "rise from 0 or later", times)
-    found = _flow(
-        U, jnp.asarray(times, float), dict(observe or {}), action or flow_action(U), tolerance
-    )
+        finite = values.ndim == 1 and values.size > 0 and bool(np.all(np.isfinite(values)))
+        rising = finite and bool(np.all(np.diff(values) > 0)) and float(values[0]) >= 0
+        require(rising, "times", "rise from 0 or later, all of them finite", times)
+    measured = {} if observe is None else observe
+    rule = "be a dictionary of functions of the field"
+    require_type(measured, Mapping, "observe", rule)
+    for name, function in measured.items():
+        require(callable(function), f"observe[{name!r}]", "be a function of the field", function)
+    lattice_of_any(U)
+    if throw:
+        require_unitary(U)
+    action = flow_action(U) if action is None else action
+    require_action(action)
+    found = _flow(U, jnp.asarray(times, float), dict(measured), action, tolerance)
     if throw and not isinstance(found.is_converged, Tracer) and not found.is_converged:
         steps = int(found.n_steps[-1])
         raise ConvergenceError(
@@ -237,8 +261,9 @@ def scale_t0(
     Raises:
         ConvergenceError: The target is not passed within the flow times.
         ShapeError: The axes do not fit.
+        ConfigError: `time` does not rise, or `target` or `n_bins` is out of range.
     """
-    return _scale(time, energy, lambda t, e: _crossing(t, t**2 * e, target, "t0"), n_bins)
+    return _scale(time, energy, lambda t, e: _crossing(t, t**2 * e, target, "t0"), n_bins, target)
 
 
 def scale_w0(
@@ -264,6 +289,7 @@ def scale_w0(
     Raises:
         ConvergenceError: The target is not passed within the flow times.
         ShapeError: The axes do not fit.
+        ConfigError: `time` does not rise, or `target` or `n_bins` is out of range.
     """
     from scipy.interpolate import CubicSpline
 
@@ -271,7 +297,7 @@ def scale_w0(
         slope = CubicSpline(t, t**2 * e).derivative()(t)
         return float(np.sqrt(_crossing(t, t * slope, target, "w0^2")))
 
-    return _scale(time, energy, estimate, n_bins)
+    return _scale(time, energy, estimate, n_bins, target)
 
 
 def _scale(
@@ -279,6 +305,7 @@ def _scale(
     energy: np.ndarray,
     estimate: Callable[[np.ndarray, np.ndarray], float],
     n_bins: int | None,
+    target: float,
 ) -> FlowScale:
     time, energy = np.asarray(time, float), np.asarray(energy, float)
     require_shape(
@@ -287,11 +314,15 @@ def _scale(
         f"have shape (config, time) with the {time.size} times, at least 4",
         f"shape {energy.shape}",
     )
+    rising = bool(np.all(np.diff(time) > 0)) and float(time[0]) >= 0
+    require(rising, "time", "rise from 0 or later", time.tolist())
+    require_real(target, "target", "be finite and positive", low=sys.float_info.min)
+    if n_bins is not None:
+        n_bins = as_integer(n_bins, "n_bins", low=2)
     if energy.shape[0] == 1:
         return FlowScale(estimate(time, energy[0]), float("nan"))
-    value, error = jackknife(
-        energy, lambda chosen: estimate(time, np.mean(chosen, axis=0)), n_bins or energy.shape[0]
-    )
+    bins = energy.shape[0] if n_bins is None else n_bins
+    value, error = jackknife(energy, lambda chosen: estimate(time, np.mean(chosen, axis=0)), bins)
     return FlowScale(float(value), float(error))
 
 

@@ -18,11 +18,14 @@ import optax
 from jaxtyping import Array, Float
 from scipy.special import ive
 
-from diffhep.core.checks import require_real, require_x64
+from diffhep.core.checks import as_integer, require_real, require_type, require_x64
 from diffhep.core.fit import FitResult, fit
 from diffhep.core.rng import key_at
 from diffhep.core.typing import Key, Scalar
 from diffhep_lattice.flows.multiscale import LoopSplit, MultiscaleFlow
+from diffhep_lattice.training import require_rate
+
+__citations__ = ("arXiv:1412.6980", "arXiv:1901.09830")
 
 _N_PARENTS = 32
 """Quadrature points in s on the circle."""
@@ -56,13 +59,14 @@ class LevelKL(eqx.Module):
             volume: Number of plaquettes.
 
         Raises:
-            ConfigError: `beta` is negative or not finite, or x64 is off.
+            ConfigError: `beta` is no finite number of at least 0, `volume` no integer of at least
+                4, or x64 is off.
         """
         require_x64("the densities of loops")
         require_real(beta, "beta", "be finite and at least 0", low=0.0)
         ratios = ive(np.arange(int(40 + 20 * np.sqrt(beta))), beta) / ive(0, beta)
         self.coefficients = jnp.asarray(ratios[: max(int(np.sum(ratios > 1e-17)), 2)])
-        self.volume = volume
+        self.volume = as_integer(volume, "volume", low=4)
 
     def __call__(self, flow: MultiscaleFlow, key: Key, step: Array) -> tuple[Scalar, dict]:
         """The divergence of the whole flow, in nats, and of each level."""
@@ -139,9 +143,13 @@ def train_levels(
         The fit; its loss is the divergence of the whole flow in nats.
 
     Raises:
-        ConfigError: `beta` is negative or not finite, or `jax_enable_x64` is off.
+        ConfigError: `flow` is another one, `beta` no finite number of at least 0, another setting
+            is out of its range, or `jax_enable_x64` is off.
         ConvergenceError: Loss or parameters are not finite.
     """
+    require_type(flow, MultiscaleFlow, "flow", "be a multiscale_flow(lattice, key=key)")
+    n_steps = as_integer(n_steps, "n_steps", low=0)
+    require_rate(learning_rate)
     schedule = optax.cosine_decay_schedule(learning_rate, max(n_steps, 1))
     loss = LevelKL(beta, flow.lattice.volume)
     return fit(loss, flow, n_steps, key=key, learning_rate=schedule, clip_norm=10.0, **fit_options)

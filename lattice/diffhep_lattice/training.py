@@ -8,7 +8,9 @@ $\log\langle w\rangle_q$ with an exact $\log Z$ where there is one, and takes co
 for the forward effective sample size.
 """
 
+import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -16,18 +18,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
-from diffhep.core.checks import require, require_shape, require_x64
+from diffhep.core.checks import (
+    as_integer,
+    require,
+    require_real,
+    require_shape,
+    require_type,
+    require_x64,
+)
 from diffhep.core.fit import FitResult, fit
 from diffhep.core.rng import key_at, key_for
 from diffhep.core.stats import ess_fraction_with_error, gamma_method, log_mean_weight
 from diffhep.core.typing import Key, Scalar
-from diffhep_lattice.actions.base import AbstractAction
-from diffhep_lattice.flows.base import AbstractFlow
+from diffhep_lattice.actions.base import AbstractAction, require_action
+from diffhep_lattice.flows.base import AbstractFlow, count_batch_axes, require_flow, require_pair
+
+__citations__ = ("arXiv:1904.12072", "arXiv:2207.08219", "arXiv:2007.07115", "arXiv:1412.6980")
 
 Gradient = Literal["path", "reparameterised"]
 """How the reverse divergence is differentiated."""
+
+
+def _count(name: str, low: int, *, default: int) -> Any:
+    """A field that holds an integer of at least `low`."""
+    converter = partial(as_integer, name=name, low=low)
+    return eqx.field(static=True, converter=converter, default=default)
 
 
 class ReverseKL(eqx.Module):
@@ -43,21 +60,24 @@ class ReverseKL(eqx.Module):
             Wilson action that anneals beta.
         anneal_from: First value of $\lambda$.
 
+    Raises:
+        ConfigError: A setting is out of its range.
+
     Reference:
         L. Vaitl et al., arXiv:2207.08219 (path gradient); M. S. Albergo et al., arXiv:1904.12072.
     """
 
     action: AbstractAction
-    batch: int = eqx.field(static=True, default=256)
+    batch: int = _count("batch", 1, default=256)
     gradient: Gradient = eqx.field(static=True, default="path")
-    anneal_steps: int = eqx.field(static=True, default=0)
+    anneal_steps: int = _count("anneal_steps", 0, default=0)
     anneal_from: float = eqx.field(static=True, default=0.1)
 
     def __check_init__(self) -> None:
-        require(self.batch >= 1, "batch", "be at least 1", self.batch)
+        require_action(self.action)
         known = ("path", "reparameterised")
         require(self.gradient in known, "gradient", f"be one of {known}", self.gradient)
-        require(self.anneal_steps >= 0, "anneal_steps", "not be negative", self.anneal_steps)
+        require_real(self.anneal_from, "anneal_from", "lie in [0, 1]")
         require(0 <= self.anneal_from <= 1, "anneal_from", "lie in [0, 1]", self.anneal_from)
 
     def __call__(
@@ -85,21 +105,39 @@ class ForwardKL(eqx.Module):
     Attributes:
         configurations: Samples of the target, batch axis first.
         batch: Configurations per step.
+
+    Raises:
+        ConfigError: `batch` is no positive integer, or `configurations` are no array.
+        ShapeError: There is no configuration, or they are not floating; in a step, if they are
+            no fields of the flow.
     """
 
-    configurations: Float[Array, "config *field"]
-    batch: int = eqx.field(static=True, default=256)
+    configurations: Shaped[Array, "config *field"]
+    batch: int = _count("batch", 1, default=256)
 
     def __check_init__(self) -> None:
-        require(self.batch >= 1, "batch", "be at least 1", self.batch)
-        n = self.configurations.shape[0]
-        require_shape(n >= 1, "configurations", "hold at least one field", f"{n} of them")
+        _check_configurations(self.configurations)
 
     def __call__(self, flow: AbstractFlow, key: Key, step: Array) -> Scalar:
         """The loss of a batch drawn with replacement, in the dtype of the flow."""
+        _check_configurations(self.configurations, flow)
         chosen = jax.random.randint(key, (self.batch,), 0, self.configurations.shape[0])
-        fields = self.configurations[chosen].astype(flow.dtype)
+        fields = self.configurations[chosen].astype(flow.field.dtype)
         return -jnp.mean(flow.log_prob(fields))
+
+
+def _check_configurations(fields: Any, flow: AbstractFlow | None = None) -> None:
+    """Raise an error unless there are fields, those of a flow if one is given."""
+    name = "configurations"
+    require_type(fields, (jax.Array, np.ndarray), name, "be an array")
+    inexact = bool(jnp.issubdtype(fields.dtype, jnp.inexact))
+    require_shape(inexact, name, "be a floating array", f"dtype {fields.dtype}")
+    good = fields.ndim >= 2 and fields.shape[0] >= 1
+    rule = "have shape (config, *field) with at least one of them"
+    require_shape(good, name, rule, f"shape {fields.shape}")
+    if flow is not None:
+        good = count_batch_axes(flow, fields, name) == 1
+        require_shape(good, name, "have one axis before the field's", f"shape {fields.shape}")
 
 
 def train(
@@ -136,6 +174,12 @@ def train(
         ConvergenceError: Loss or parameters are not finite.
     """
     require_x64("the sums of densities in training")
+    require_flow(flow)
+    require(callable(loss), "loss", "be a function loss(flow, key, step)", type(loss).__name__)
+    n_steps = as_integer(n_steps, "n_steps", low=0)
+    warmup_steps = as_integer(warmup_steps, "warmup_steps", low=0)
+    require_rate(learning_rate)
+    require_shape(bool(jnp.issubdtype(dtype, jnp.floating)), "dtype", "be real floating", dtype)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, learning_rate, min(warmup_steps, n_steps // 10), max(n_steps, 1)
     )
@@ -151,6 +195,12 @@ def train(
     return result._replace(
         model=cast(result.model, jnp.float64), best_model=cast(result.best_model, jnp.float64)
     )
+
+
+def require_rate(learning_rate: Any) -> None:
+    """Raise a `ConfigError` unless a learning rate is finite and positive."""
+    rule = "be finite and positive"
+    require_real(learning_rate, "learning_rate", rule, low=sys.float_info.min)
 
 
 def cast(flow: AbstractFlow, dtype: Any) -> AbstractFlow:
@@ -209,11 +259,16 @@ def evaluate(
         The report.
 
     Raises:
-        ConfigError: `n` is below 16, or `jax_enable_x64` is off.
-        ShapeError: `configurations` do not have the flow's shape.
+        ConfigError: `n` is no integer of at least 16, `chunk` no positive integer, `flow` or
+            `action` is none, or `jax_enable_x64` is off.
+        ShapeError: `configurations` do not have the flow's shape, or there is none.
     """
     require_x64("log-weights")
-    require(n >= 16, "n", "be at least 16, for errors to mean anything", n)
+    require_pair(flow, action)
+    # Of fewer samples the errors would mean nothing.
+    n, chunk = as_integer(n, "n", low=16), as_integer(chunk, "chunk", low=1)
+    if configurations is not None:
+        _check_configurations(configurations, flow)
     draw = eqx.filter_jit(_draw_log_weights)
     parts = []
     for start in range(0, n, chunk):
@@ -248,12 +303,6 @@ def _draw_log_weights(
 def _forward_ess(
     flow: AbstractFlow, action: AbstractAction, configurations: Float[Array, "config *field"]
 ) -> float:
-    require_shape(
-        configurations.shape[1:] == flow.field_shape,
-        "configurations",
-        f"have shape (config, {', '.join(map(str, flow.field_shape))})",
-        f"shape {configurations.shape}",
-    )
     log_w = -jax.vmap(action)(configurations) - eqx.filter_jit(flow.log_prob)(configurations)
     n = jnp.log(log_w.size)
     log_mean = jax.nn.logsumexp(log_w) - n

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats as distributions
+from scipy import special
 
 from diffhep.core.run import Claim
 from diffhep.core.sampling import SampleResult
@@ -78,7 +78,7 @@ def charge_p_value(charges: np.ndarray, beta: float, volume: int) -> float:
         observed[rarest] += rest[0]
         wanted[rarest] += rest[1]
     statistic = sum((o - w) ** 2 / w for o, w in zip(observed, wanted, strict=True))
-    return float(distributions.chi2.sf(statistic, len(wanted) - 1))
+    return float(special.chdtrc(len(wanted) - 1, statistic))
 
 
 class Mobility(NamedTuple):
@@ -109,7 +109,7 @@ def mobility(charges: np.ndarray, beta: float, volume: int) -> Mobility:
     steps = np.diff(charges, axis=1)
     n_events = int(np.sum(steps != 0))
     size = float(np.sum(steps**2)) / n_events if n_events else 1.0
-    upper = distributions.chi2.ppf(0.95, 2 * (n_events + 1)) / 2 * size / steps.size
+    upper = special.chdtri(2 * (n_events + 1), 0.05) / 2 * size / steps.size
     one_minus_rho = min(float(upper) / (2 * exact.u1_charge_squared(beta, volume)), 1.0)
     return Mobility(found.tau_int, found.tau_int_error, 0.5 * (2 - one_minus_rho) / one_minus_rho)
 

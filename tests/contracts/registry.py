@@ -15,9 +15,15 @@ from diffhep_lattice.actions.phi4 import Phi4Action
 from diffhep_lattice.actions.schwinger import SchwingerAction
 from diffhep_lattice.actions.wilson import WilsonAction
 from diffhep_lattice.actions.xy import XYAction
+from diffhep_lattice.flows.checkerboard import checkerboard_flow
+from diffhep_lattice.flows.comb import comb_flow
+from diffhep_lattice.flows.continuous import continuous_flow
+from diffhep_lattice.flows.convolutions import FreeField
 from diffhep_lattice.flows.coupling import block_flow, stripe_flow
 from diffhep_lattice.flows.kernels import CircularSpline, NonCompactProjection
+from diffhep_lattice.flows.line_kernels import Dilation, LineSpline
 from diffhep_lattice.flows.multiscale import multiscale_flow
+from diffhep_lattice.flows.scalar import ScalarFlow
 from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.groups import SU2, SU3, SUN, U1
 from diffhep_lattice.samplers.alternate import alternate
@@ -173,6 +179,41 @@ FLOWS = {
         translation=(0, 4),
     ),
     "multiscale": FlowCase(_noisy(multiscale_flow, n_bins=2, width=2), _SCALES, translation=(2, 4)),
+    "checkerboard_affine": FlowCase(
+        _noisy(checkerboard_flow, n_layers=4, kernel=Dilation(), hidden=(2,), is_odd=False), _SCALES
+    ),
+    "checkerboard_spline": FlowCase(
+        _noisy(checkerboard_flow, n_layers=4, kernel=LineSpline(2), hidden=(2,)), _SCALES
+    ),
+    "continuous": FlowCase(_noisy(continuous_flow, n_sines=2, n_modes=2, reach=1), _SCALES),
+}
+
+
+class MatrixFlowCase(NamedTuple):
+    """A flow of SU(N) links, and how exact it claims to be."""
+
+    build: Callable[[Any], Any]
+    values: tuple[float, ...]
+    round_trip: float = 1e-9
+    log_det: float = 1e-8
+
+
+def _noisy_comb(n_colors: int, shape: tuple[int, int]) -> Callable[[Any], Any]:
+    """A comb on a lattice so small that the Jacobian of all links is cheap."""
+
+    @functools.cache
+    def noisy(scale: float) -> Any:
+        key = jax.random.key(0)
+        settings = {"n_constrained": 2, "n_bins": 2, "hidden": (2,)}
+        flow = comb_flow(Lattice(shape), n_colors, key=key, **settings)
+        return perturb(flow, scale, key=key)
+
+    return noisy
+
+
+MATRIX_FLOWS = {
+    "comb_su2": MatrixFlowCase(_noisy_comb(2, (3, 2)), _SCALES),
+    "comb_su3": MatrixFlowCase(_noisy_comb(3, (2, 2)), _SCALES),
 }
 
 _ACTION = WilsonAction(2.0)
@@ -182,6 +223,10 @@ _BETAS = (0.5, 2.0, 7.0)
 
 def _circle_flow() -> CircleFlow:
     return CircleFlow(Lattice(SHAPE), 0.3)
+
+
+def _free_flow() -> ScalarFlow:
+    return ScalarFlow(Lattice(SHAPE), FreeField(0.0))
 
 
 def _plaquette_flow() -> PlaquetteFlow:
@@ -209,6 +254,18 @@ SAMPLERS = {
         lambda step: hmc(Phi4Action(-4.0, 8.0), step_size=step, n_steps=5),
         (0.02, 0.05, 0.1),
         scalars(width=0.3),
+    ),
+    "independence_phi4": SamplerCase(
+        lambda coupling: independence_metropolis(_free_flow(), Phi4Action(-2.0, coupling)),
+        (0.5, 1.0, 2.0),
+        scalars(width=0.3),
+        keeps_float32=False,
+    ),
+    "flow_hmc_phi4": SamplerCase(
+        lambda step: flow_hmc(_free_flow(), Phi4Action(-4.0, 8.0), step_size=step, n_steps=5),
+        (0.02, 0.05, 0.1),
+        scalars(width=0.3),
+        keeps_float32=False,
     ),
     "hmc_xy": SamplerCase(
         lambda step: hmc(XYAction(1.0), step_size=step, n_steps=5), _STEPS, scalars()

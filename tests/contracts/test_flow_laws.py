@@ -218,4 +218,4 @@ def test_field_moves_with_its_latent_links(name, key):
 
 @jax.jit
 def transform(U, g):
-    return gauge_transform(U, g)
+    return jax.vmap(gauge_transform, in_axes=-1, out_axes=-1)(U, g)

@@ -322,9 +322,9 @@ def test_step_that_changes_the_state_is_named(step, words, key):
 
 
 def test_settings_are_checked(key):
-    with pytest.raises(ConfigError, match="`n_steps` must not be negative"):
+    with pytest.raises(ConfigError, match="`n_steps` must be an integer of at least 0"):
         run_loop(walk, START, -1, key=key)
-    with pytest.raises(ConfigError, match="`chunk` must be at least 1"):
+    with pytest.raises(ConfigError, match="`chunk` must be an integer of at least 1"):
         run_loop(walk, START, 1, key=key, chunk=0)
     empty = run_loop(walk, START, 0, key=key)
     assert empty.history["x"].shape == (0, 5)

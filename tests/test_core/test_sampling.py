@@ -238,6 +238,7 @@ def test_single_precision_passes_through(key):
     assert result.info == {}
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 def test_bad_settings_are_named(key):
     with pytest.raises(ConfigError, match="`thin` must divide the 60 steps"):
         run(key, thin=7)
@@ -245,6 +246,12 @@ def test_bad_settings_are_named(key):
         run(key, n_chains=6, mesh=mesh(4))
     with pytest.raises(ConfigError, match="`chunk`"):
         run(key, chunk=0)
+    with pytest.raises(ConfigError, match=r"`thin` must be an integer .*is 2\.0, of type float"):
+        run(key, thin=2.0)
+    with pytest.raises(ConfigError, match="`observe` must map names to functions"):
+        sample(Bare(2.0), jnp.zeros((2, 3)), 1, observe=jnp.sum, key=key)
+    with pytest.raises(ShapeError, match="at least one chain"):
+        sample(Bare(2.0), jnp.zeros((0, 3)), 1, observe={}, key=key)
     with pytest.raises(ShapeError, match="one leading chain axis"):
         sample(Bare(2.0), jnp.zeros(()), 1, observe={}, key=key)
     with pytest.raises(ShapeError, match="one leading chain axis"):

@@ -233,7 +233,7 @@ def test_reseeded_from_the_start(whole, tmp_path):
         ({"seed": 6}, "seed", "= 5 and this run 6"),
         ({"start": np.zeros((3, 2, 4, 4))}, "shape", r"= \[2, 2, 4, 4\] and this run \[3, 2, 4,"),
         ({"start": np.zeros(SHAPE, np.float32)}, "dtype", "= 'float64' and this run 'float32'"),
-        ({"observe": {}}, "observables", r"= \['mean', 'rows'\] and this run \[\]"),
+        ({"observe": {}}, "observables.mean", "= 'mean' and this run None"),
     ],
 )
 def test_other_settings_are_refused(change, key, values, whole):

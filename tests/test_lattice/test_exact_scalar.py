@@ -1,6 +1,7 @@
 """Exact results of scalar fields against every value of the tables, quadrature and identities."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,22 @@ def test_xy_at_strong_coupling():
 def test_bad_input_is_named(call, argument):
     with pytest.raises(ConfigError, match=f"Argument `{argument}` must"):
         call()
+
+
+NO_NUMBER = (math.nan, math.inf, "1", None, (1.0,))
+
+
+@pytest.mark.parametrize(
+    ("call", "argument", "values"),
+    [
+        (lambda x: exact.free_scalar((4, 4), x), "mass_squared", (0.0, -1.0, *NO_NUMBER)),
+        (lambda x: exact.phi4((2, 2), x, 1.0), "mass_squared", NO_NUMBER),
+        (lambda x: exact.phi4((2, 2), 1.0, x), "coupling", (-1.0, *NO_NUMBER)),
+        (lambda x: exact.xy((2, 2), x), "beta", (-1.0, *NO_NUMBER)),
+        (lambda x: exact.xy((2, 2), 1.0, n_nodes=x), "n_nodes", (1, 4.0, *NO_NUMBER)),
+    ],
+)
+def test_what_is_no_number_is_named(call, argument, values, without_shape_checks):
+    for value in values:
+        with pytest.raises(ConfigError, match=f"^Argument `{argument}` must .*[.]$"):
+            call(value)

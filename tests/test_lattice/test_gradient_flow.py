@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffhep.core.errors import ConfigError, ConvergenceError
+from diffhep.core.errors import ConfigError, ConvergenceError, DataError
 from diffhep.core.rng import key_for
+from diffhep_lattice.actions import WilsonAction
 from diffhep_lattice.gradient_flow import (
     flow_action,
     gradient_flow,
@@ -128,6 +129,8 @@ def test_bad_input(key):
     with pytest.raises(ConfigError, match="tolerance"):
         gradient_flow(U, [0.2], tolerance=0.0)
     with pytest.raises(ConvergenceError, match="did not reach"):
+        gradient_flow(U, [0.2], action=WilsonAction(1e300, SUN(3)))
+    with pytest.raises(DataError, match="deviates by nan"):
         gradient_flow(U.at[0, 0, 0, 0].set(jnp.nan), [0.2])
     with pytest.raises(ConvergenceError, match="t0 is not within"):
         scale_t0(np.linspace(1, 2, 5), np.full((3, 5), 1e-3))

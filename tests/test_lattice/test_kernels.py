@@ -185,10 +185,16 @@ def test_projection_is_the_mean_of_its_dilations(key):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: CircularSpline(0), "Argument `n_bins` must be at least 1, but it is 0"),
+        (
+            lambda: CircularSpline(0),
+            "Argument `n_bins` must be an integer of at least 1, but it is 0",
+        ),
         (lambda: CircularSpline(4, 0.25), "Argument `smallest` must lie in"),
         (lambda: CircularSpline(4, 0.0), "Argument `smallest` must lie in"),
-        (lambda: NonCompactProjection(0), "Argument `n_components` must be at least 1"),
+        (
+            lambda: NonCompactProjection(0),
+            "Argument `n_components` must be an integer of at least 1",
+        ),
     ],
 )
 def test_bad_settings_are_refused(build, message):

@@ -125,7 +125,7 @@ def test_batch_axes_come_last(mask, key):
         (Stripes(1, [0, 0]), (6, 4), "be divisible by 4 along axis 0 and by 1 along axis 1"),
         (Stripes(1, [0, 0], 1, 1, 2), (5, 4), "be divisible by 2 along axis 0"),
         (Stripes(0, [0, 0], 2, 4, 2), (6, 4), "be divisible by 4 along axis 1 and by 4 along"),
-        (Stripes(0, [0, 0]), (4, 4, 4), "be divisible by 4"),
+        (Stripes(0, [0, 0]), (4, 4, 4), "have two directions"),
     ],
 )
 def test_lattices_that_do_not_fit_are_refused(stripes, shape, message):

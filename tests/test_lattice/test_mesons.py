@@ -1,14 +1,13 @@
-"""Chiral condensate, meson correlators and effective masses."""
+"""Chiral condensate and meson correlators."""
 
 import equinox as eqx
 import jax
 import numpy as np
 import pytest
 
-from diffhep.core.errors import ShapeError
 from diffhep_lattice.fermions import WilsonDirac
 from diffhep_lattice.fermions.dirac import GAMMA_5
-from diffhep_lattice.observables import chiral_condensate, effective_mass, meson_correlators
+from diffhep_lattice.observables import chiral_condensate, meson_correlators
 
 pytestmark = pytest.mark.fast
 
@@ -51,26 +50,3 @@ def test_correlators_are_traces_of_propagators(field, propagator):
     np.testing.assert_allclose(
         found.eta(2), (pion - 2 * disconnected) / (length * time), atol=1e-12
     )
-
-
-def test_effective_mass_of_a_cosh():
-    """The mass is exact, and its error that of the spread over independent repetitions."""
-    rng = np.random.default_rng(7)
-    time, mass, n_repetitions, n_steps = 8, 0.4, 60, 64
-    correlator = np.cosh(mass * (np.arange(time) - time / 2))
-    noise = 1e-3 * rng.standard_normal((n_repetitions, 2, n_steps, time))
-    found = [effective_mass(correlator + one) for one in noise]
-    spread = np.std([one.mass for one in found], axis=0)
-    errors = np.mean([one.error for one in found], axis=0)
-    # The standard deviation of 60 repetitions is known to 9 %; this is nearly five times that.
-    np.testing.assert_allclose(errors, spread, rtol=0.4)
-    still = effective_mass(correlator + 0.0 * noise[0])
-    np.testing.assert_allclose(still.mass, mass, rtol=1e-12)
-    assert still.mass.shape == (3,)
-
-
-def test_effective_mass_where_there_is_none():
-    rising = np.broadcast_to(1.0 - 0.1 * np.arange(6.0) ** 2, (1, 8, 6))
-    assert np.all(np.isnan(effective_mass(rising).mass))
-    with pytest.raises(ShapeError, match="`correlators` must have at least 4 times"):
-        effective_mass(np.ones((1, 8, 3)))

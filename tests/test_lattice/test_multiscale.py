@@ -200,5 +200,5 @@ def test_lattices_that_cannot_be_bisected_are_refused(shape, key):
 
 
 def test_bad_settings_are_refused(key):
-    with pytest.raises(ConfigError, match="Argument `n_bins` must be at least 1"):
+    with pytest.raises(ConfigError, match="Argument `n_bins` must be an integer of at least 1"):
         multiscale_flow(Lattice((4, 4)), key=key, n_bins=0)

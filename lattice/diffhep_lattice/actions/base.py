@@ -6,7 +6,10 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, Shaped
 
+from diffhep.core.checks import require_type
 from diffhep.core.typing import Scalar
+
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
 
 
 class AbstractAction(eqx.Module):
@@ -26,3 +29,8 @@ class AbstractAction(eqx.Module):
     @abc.abstractmethod
     def force(self, U: Shaped[Array, "mu ..."], /) -> Float[Array, "mu ..."]:
         """The gradient dS/dU along the Lie algebra, in the dtype of the field."""
+
+
+def require_action(action: Any, name: str = "action") -> None:
+    """Raise a `ConfigError` unless an argument is an action."""
+    require_type(action, AbstractAction, name, "be an action, such as WilsonAction(beta)")

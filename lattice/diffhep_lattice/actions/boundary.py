@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 
 from diffhep.core.checks import require
 
+__citations__ = ("arXiv:1105.4749",)
+
 BOUNDARIES = ("periodic", "open")
 """What the last axis may be; the others are periodic."""
 

@@ -6,7 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from diffhep.core.checks import require, require_real, require_x64
+from diffhep.core.checks import as_scalar, require_real, require_type, require_x64
+from diffhep.core.citations import cites
 from diffhep.core.typing import Scalar
 from diffhep_lattice.actions.base import AbstractAction
 from diffhep_lattice.actions.boundary import check_boundary, loop_weights
@@ -14,6 +15,8 @@ from diffhep_lattice.actions.plaquettes import plaquette_force, plaquette_sum
 from diffhep_lattice.actions.rectangles import rectangle_force, rectangle_sum
 from diffhep_lattice.groups import SUN, AbstractGroup
 from diffhep_lattice.links import lattice_of_links
+
+__citations__ = ("doi:10.1007/BF01206178",)
 
 _SYMANZIK_C1 = -1.0 / 12.0
 _IWASAKI_C1 = -0.331
@@ -35,22 +38,23 @@ class ImprovedAction(AbstractAction):
         boundary: "periodic" or "open" in time, the last axis.
 
     Raises:
-        ConfigError: `beta` is negative or not finite, `c1` is not finite, `group` is no SU(N), or
-            there is no such `boundary`.
+        ConfigError: `beta` is no finite number of at least 0, `c1` is no finite number, `group` is
+            no SU(N), or there is no such `boundary`.
+        ShapeError: `beta` or `c1` is an array with axes.
 
     Reference:
         M. Lüscher, P. Weisz, Commun. Math. Phys. 97 (1985) 59.
     """
 
-    beta: Scalar = eqx.field(converter=partial(jnp.asarray, dtype=float))
-    c1: Scalar = eqx.field(converter=partial(jnp.asarray, dtype=float))
+    beta: Scalar = eqx.field(converter=partial(as_scalar, name="beta"))
+    c1: Scalar = eqx.field(converter=partial(as_scalar, name="c1"))
     group: AbstractGroup
     boundary: str = eqx.field(static=True, default="periodic")
 
     def __check_init__(self) -> None:
         require_real(self.beta, "beta", "be finite and at least 0", low=0.0)
         require_real(self.c1, "c1", "be finite")
-        require(isinstance(self.group, SUN), "group", "be SU2(), SU3() or SUN(n)", self.group)
+        require_type(self.group, SUN, "group", "be SU2(), SU3() or SUN(n)")
         check_boundary(self.boundary)
 
     def __call__(self, U: Shaped[Array, "mu ..."]) -> Scalar:
@@ -92,6 +96,7 @@ class ImprovedAction(AbstractAction):
         return 0.5 / self.group.n_colors * beta * loops
 
 
+@cites("doi:10.1007/BF01206178", "doi:10.1016/0550-3213(83)90595-3")
 def symanzik(
     beta: float | Scalar, group: AbstractGroup, boundary: str = "periodic"
 ) -> ImprovedAction:
@@ -111,6 +116,7 @@ def symanzik(
     return ImprovedAction(beta=beta, c1=_SYMANZIK_C1, group=group, boundary=boundary)
 
 
+@cites("arXiv:1111.7054")
 def iwasaki(
     beta: float | Scalar, group: AbstractGroup, boundary: str = "periodic"
 ) -> ImprovedAction:
@@ -130,6 +136,7 @@ def iwasaki(
     return ImprovedAction(beta=beta, c1=_IWASAKI_C1, group=group, boundary=boundary)
 
 
+@cites("arXiv:hep-lat/9911033")
 def dbw2(beta: float | Scalar, group: AbstractGroup, boundary: str = "periodic") -> ImprovedAction:
     r"""The doubly blocked Wilson action in two couplings, $c_1 = -1.4088$.
 

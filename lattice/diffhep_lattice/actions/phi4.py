@@ -6,11 +6,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffhep.core.checks import concrete, require, require_real, require_x64
+from diffhep.core.checks import as_integer, as_scalar, concrete, require, require_real, require_x64
 from diffhep.core.typing import Scalar
 from diffhep_lattice.actions.base import AbstractAction
 from diffhep_lattice.geometry import lattice_of_scalars
 from diffhep_lattice.groups import Reals
+
+__citations__ = ("arXiv:1904.12072",)
 
 
 class Phi4Action(AbstractAction):
@@ -36,8 +38,8 @@ class Phi4Action(AbstractAction):
         M. S. Albergo, G. Kanwar, P. E. Shanahan, arXiv:1904.12072.
     """
 
-    mass_squared: Scalar = eqx.field(converter=partial(jnp.asarray, dtype=float))
-    coupling: Scalar = eqx.field(converter=partial(jnp.asarray, dtype=float))
+    mass_squared: Scalar = eqx.field(converter=partial(as_scalar, name="mass_squared"))
+    coupling: Scalar = eqx.field(converter=partial(as_scalar, name="coupling"))
     n_components: int | None = eqx.field(static=True, default=None)
     group: Reals = eqx.field(default_factory=Reals)
 
@@ -52,12 +54,8 @@ class Phi4Action(AbstractAction):
                 "be positive for a free field",
                 mass_squared.tolist(),
             )
-        require(
-            self.n_components is None or self.n_components >= 1,
-            "n_components",
-            "be a positive integer or None",
-            self.n_components,
-        )
+        if self.n_components is not None:
+            as_integer(self.n_components, "n_components", low=1)
 
     def __call__(self, phi: Float[Array, "..."]) -> Scalar:
         r"""The action of one configuration, computed in double precision whatever its dtype.

@@ -24,8 +24,11 @@ from diffhep_lattice.groups.algebra import algebra_coefficients
 from diffhep_lattice.groups.matrices import dagger_multiply, multiply, multiply_dagger
 from diffhep_lattice.links import ahead
 
-_BLOCK_SITES = 512
-"""Sites of a block on CPUs: 74 kB a matrix of SU(3). A plane touches ten, the cache holds 2 MB."""
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
+_BLOCK_SITES = 4096
+"""Sites of a block on CPUs: on two cores with 2 MB of cache each, a lattice of 8^4 sites takes 1.5
+times as long in eight blocks as at once, one of 16^4 twice as long at once as in sixteen."""
 
 
 Staples: TypeAlias = tuple[Array, ...]

@@ -17,6 +17,8 @@ from diffhep_lattice.groups.algebra import algebra_coefficients
 from diffhep_lattice.groups.matrices import dagger_multiply, multiply, multiply_dagger
 from diffhep_lattice.links import ahead
 
+__citations__ = ("doi:10.1007/BF01206178",)
+
 
 def rectangle_sum(
     U: Complex[Array, "mu row column *site"], weights: LoopWeights | None = None

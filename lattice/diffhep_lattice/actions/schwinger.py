@@ -1,14 +1,12 @@
 """The Schwinger model: U(1) gauge fields and Wilson fermions in two dimensions."""
 
 from functools import partial
-from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from diffhep.core.checks import concrete, require, require_real
+from diffhep.core.checks import as_integer, as_scalar, concrete, require, require_real
 from diffhep.core.errors import ConvergenceError
 from diffhep.core.typing import Scalar
 from diffhep_lattice.actions.base import AbstractAction
@@ -17,11 +15,7 @@ from diffhep_lattice.fermions.determinant import fermion_determinant, log_determ
 from diffhep_lattice.fermions.dirac import check_kappa
 from diffhep_lattice.groups import U1
 
-
-def check_flavours(n_flavours: Any) -> None:
-    """Raise a `ConfigError` unless there are one or two flavours."""
-    good = isinstance(n_flavours, (int, np.integer)) and n_flavours in (1, 2)
-    require(good, "n_flavours", "be 1 or 2", n_flavours)
+__citations__ = ("doi:10.1103/PhysRevD.10.2445", "arXiv:2202.11712")
 
 
 class SchwingerAction(AbstractAction):
@@ -50,19 +44,21 @@ class SchwingerAction(AbstractAction):
             nor 2.
 
     Reference:
-        J. Schwinger, Phys. Rev. 128 (1962) 2425; on the lattice C. Gattringer, I. Hip, C. B. Lang,
-        arXiv:hep-lat/9707011; sampled with flows in M. S. Albergo et al., arXiv:2202.11712.
+        J. Schwinger, Phys. Rev. 128 (1962) 2425; sampled with flows, M. S. Albergo et al.,
+        arXiv:2202.11712.
     """
 
-    beta: Scalar = eqx.field(converter=partial(jnp.asarray, dtype=float))
-    kappa: Scalar = eqx.field(converter=partial(jnp.asarray, dtype=float))
-    n_flavours: int = eqx.field(static=True, default=2)
+    beta: Scalar = eqx.field(converter=partial(as_scalar, name="beta"))
+    kappa: Scalar = eqx.field(converter=partial(as_scalar, name="kappa"))
+    n_flavours: int = eqx.field(
+        static=True, converter=partial(as_integer, name="n_flavours", low=1), default=2
+    )
     group: U1 = eqx.field(default_factory=U1)
 
     def __check_init__(self) -> None:
         require_real(self.beta, "beta", "be finite and at least 0", low=0.0)
         check_kappa(self.kappa)
-        check_flavours(self.n_flavours)
+        require(self.n_flavours <= 2, "n_flavours", "be 1 or 2", self.n_flavours)
         require(isinstance(self.group, U1), "group", "be U1()", self.group)
 
     @property

@@ -4,8 +4,10 @@ from jaxtyping import Array, Float, Shaped
 
 from diffhep.core.checks import require
 from diffhep.core.typing import Scalar
-from diffhep_lattice.actions.base import AbstractAction
+from diffhep_lattice.actions.base import AbstractAction, require_action
 from diffhep_lattice.groups import AbstractLieGroup
+
+__citations__ = ("doi:10.1016/0550-3213(92)90263-B",)
 
 
 class SumAction(AbstractAction):
@@ -19,7 +21,7 @@ class SumAction(AbstractAction):
         group: The group of all terms.
 
     Raises:
-        ConfigError: There is no term, or their groups differ.
+        ConfigError: There is no term, one is no action, or their groups differ.
     """
 
     terms: tuple[AbstractAction, ...]
@@ -27,6 +29,8 @@ class SumAction(AbstractAction):
 
     def __init__(self, *terms: AbstractAction) -> None:
         require(len(terms) >= 1, "terms", "hold at least one action", terms)
+        for term in terms:
+            require_action(term, "terms")
         groups = [term.group for term in terms]
         require(all(group == groups[0] for group in groups), "terms", "share one group", groups)
         self.terms = terms

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from diffhep.core.checks import require, require_real, require_shape, require_x64
+from diffhep.core.checks import as_scalar, require, require_real, require_type, require_x64
 from diffhep.core.typing import Scalar
 from diffhep_lattice.actions.base import AbstractAction
 from diffhep_lattice.actions.boundary import check_boundary, loop_weights
@@ -18,6 +18,8 @@ from diffhep_lattice.groups import SUN, U1, AbstractGroup
 from diffhep_lattice.links import is_matrix_field, lattice_of_links
 from diffhep_lattice.observables import unwrapped_plaquette_angles
 from diffhep_lattice.trigonometry import cosine, sine
+
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
 
 
 class WilsonAction(AbstractAction):
@@ -38,26 +40,22 @@ class WilsonAction(AbstractAction):
         boundary: "periodic" or "open"; U(1) is periodic.
 
     Raises:
-        ConfigError: `beta` is negative or not finite, `group` is neither, or `boundary` is not one
-            of these.
+        ConfigError: `beta` is no finite number of at least 0, `group` is neither, or `boundary` is
+            not one of these.
+        ShapeError: `beta` is an array with axes.
 
     Reference:
         K. G. Wilson, Phys. Rev. D 10 (1974) 2445; open boundaries, M. Lüscher, S. Schaefer,
         arXiv:1105.4749.
     """
 
-    beta: Scalar = eqx.field(converter=partial(jnp.asarray, dtype=float))
+    beta: Scalar = eqx.field(converter=partial(as_scalar, name="beta"))
     group: AbstractGroup = eqx.field(default_factory=U1)
     boundary: str = eqx.field(static=True, default="periodic")
 
     def __check_init__(self) -> None:
         require_real(self.beta, "beta", "be finite and at least 0", low=0.0)
-        require(
-            isinstance(self.group, (U1, SUN)),
-            "group",
-            "be U1(), SU2(), SU3() or SUN(n)",
-            self.group,
-        )
+        require_type(self.group, (U1, SUN), "group", "be U1(), SU2(), SU3() or SUN(n)")
         check_boundary(self.boundary)
         require(
             self.boundary == "periodic" or isinstance(self.group, SUN),
@@ -85,6 +83,7 @@ class WilsonAction(AbstractAction):
             lattice_of_links(U, self.group.n)
             weights = loop_weights(self.boundary, U.shape[-1])
             return -beta / self.group.n * plaquette_sum(U, weights)
+        require_plane(U)  # before the cast, which would make angles of anything
         angles = unwrapped_plaquette_angles(U.astype(jnp.float64))
         return -beta * jnp.sum(cosine(angles))
 
@@ -135,9 +134,9 @@ def wilson_force(U: Shaped[Array, "mu ..."], beta: Any) -> Float[Array, "mu ..."
 
     Raises:
         ShapeError: `U` is no gauge field.
-        ConfigError: `beta` is negative or not finite.
+        ConfigError: `beta` is no finite number of at least 0.
     """
     if is_matrix_field(U):
-        require_shape(U.ndim > 1, "U", "have color axes", f"shape {U.shape}")
+        lattice_of_links(U)
         return WilsonAction(beta=beta, group=SUN(U.shape[1])).force(U)
     return WilsonAction(beta=beta).force(U)

@@ -6,11 +6,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffhep.core.checks import require_real, require_x64
+from diffhep.core.checks import as_scalar, require_real, require_x64
 from diffhep.core.typing import Scalar
 from diffhep_lattice.actions.base import AbstractAction
 from diffhep_lattice.geometry import lattice_of_scalars
 from diffhep_lattice.groups import U1
+
+__citations__ = ("doi:10.1088/0022-3719/6/7/010",)
 
 
 class XYAction(AbstractAction):
@@ -30,7 +32,7 @@ class XYAction(AbstractAction):
         J. M. Kosterlitz, D. J. Thouless, J. Phys. C 6 (1973) 1181.
     """
 
-    beta: Scalar = eqx.field(converter=partial(jnp.asarray, dtype=float))
+    beta: Scalar = eqx.field(converter=partial(as_scalar, name="beta"))
     group: U1 = eqx.field(default_factory=U1)
 
     def __check_init__(self) -> None:

@@ -1,7 +1,7 @@
 """The driver of an ensemble: warm-up, measurement, storage, resumption and reseeding."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Shaped
 
-from diffhep.core.checks import require, require_shape
+from diffhep.core.checks import as_integer, require, require_real, require_shape, require_type
 from diffhep.core.config import config_hash
 from diffhep.core.distributed import on_main, require_same, to_host
 from diffhep.core.errors import DataError
@@ -23,13 +23,20 @@ from diffhep.core.sampling import AbstractSamplingAlgorithm, Observable, SampleR
 from diffhep.core.typing import Key
 from diffhep_lattice.ensemble.description import describe
 from diffhep_lattice.ensemble.schedule import Schedule
-from diffhep_lattice.ensemble.storage import Storage
+from diffhep_lattice.ensemble.storage import Storage, check_formats
 from diffhep_lattice.ensemble.table import TableRow, format_table, tabulate
 from diffhep_lattice.io.files import atomic_file
+from diffhep_lattice.links import require_unitary
 from diffhep_lattice.sharding import partition_streams
+
+__citations__ = ("arXiv:hep-lat/0306017",)
 
 DATA = "observables/{}", "info/{}"
 """Where data.h5 has the measurements and what the algorithm reports of every trajectory."""
+
+
+Derive = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+"""Makes series of series."""
 
 
 class EnsembleResult(NamedTuple):
@@ -60,7 +67,7 @@ class _Identity:
     schedule: Schedule
     shape: tuple[int, ...]
     dtype: str
-    observables: tuple[str, ...]
+    observables: dict[str, Any]
 
 
 class _Segment(NamedTuple):
@@ -94,8 +101,11 @@ class Ensemble:
         algorithm: The Markov transition, for instance `hmc(action)`.
         schedule: When to measure and to store.
         start: Where every stream starts, shape (stream, mu, *element, *site).
-        observe: What to measure, by name: maps one configuration to a scalar or a small array,
-            inside `jit`. The measurements are kept in memory and in every checkpoint.
+        observe: What to measure, by name: maps one configuration to a scalar or a small array, or
+            to several by name, inside `jit`. The measurements are kept in memory and in every
+            checkpoint.
+        derive: More series for the table, from the measurements after the warm-up: maps arrays
+            (stream, measurement, ...) by name to such arrays.
         seed: Of everything random.
         formats: Files that configurations are stored in, out of "hdf5", "nersc" and "ildg".
         metadata: More that HDF5 files shall say of the ensemble, as JSON can hold it.
@@ -111,8 +121,9 @@ class Ensemble:
     Raises:
         ConfigError: A setting is out of range, or the folder is of a run with other settings; the
             message names the setting and both values.
-        DataError: The folder cannot be written, or files in it are missing or of another run.
-        ShapeError: `start` is no field with a stream axis.
+        DataError: The folder cannot be written, files in it are missing or of another run, or a
+            link of `start` is not finite or not of its group.
+        ShapeError: `start` is no field with a stream axis, or none of the action's.
     """
 
     def __init__(
@@ -123,6 +134,7 @@ class Ensemble:
         *,
         start: Shaped[Array | np.ndarray, "stream mu ..."],
         observe: Mapping[str, Observable] | None = None,
+        derive: Derive | None = None,
         seed: int = 0,
         formats: Sequence[str] = ("hdf5",),
         metadata: Mapping[str, Any] | None = None,
@@ -132,30 +144,46 @@ class Ensemble:
         checkpoint_every_s: float = 60.0,
         progress: Show = True,
     ) -> None:
+        rule = "be a sampling algorithm, such as hmc(action)"
+        require_type(algorithm, AbstractSamplingAlgorithm, "algorithm", rule)
+        require_type(schedule, Schedule, "schedule", "be a Schedule")
+        require_type(start, (jax.Array, np.ndarray), "start", "be an array")
+        require_real(checkpoint_every_s, "checkpoint_every_s", "be at least 0", low=0.0)
+        seed = as_integer(seed, "seed", low=0)
+        for name, function in (observe or {}).items():
+            rule = "be a function of one configuration"
+            require(callable(function), f"observe[{name!r}]", rule, function)
         rule = "have a stream axis before the field's"
-        require_shape(start.ndim >= 3, "start", rule, f"shape {start.shape}")
+        require_shape(
+            start.ndim >= 3 and start.shape[0] >= 1, "start", rule, f"shape {start.shape}"
+        )
+        for field in start:
+            require_unitary(field, "start")
         require(reseed is None or reseed >= 1, "reseed", "be at least 1", reseed)
         self._algorithm = algorithm
         self._schedule = schedule
         self._start = start
         self._observe = dict(observe or {})
+        self._derive = derive
         self._seed = seed
         self._mesh = mesh
         self._partition = None if mesh is None else partition_streams(mesh, start.shape)
         self._every_s = checkpoint_every_s
         self._progress: Show = progress
+        check_formats(formats, start.shape, start.dtype)
+        self._trace()
         identity = _Identity(
             describe(algorithm),
             schedule,
             tuple(start.shape),
             str(start.dtype),
-            tuple(sorted(self._observe)),
+            {name: describe(function) for name, function in sorted(self._observe.items())},
         )
         self._run_dir = RunDir.open(
             out, identity, resume=resume, paper="ensemble", preset="ensemble", seed=seed
         )
-        about = {"seed": seed, "run": config_hash(identity), **asdict(identity)}
-        about |= {"user": dict(metadata or {})}
+        about = dict(metadata or {})
+        about |= {"seed": seed, "run": config_hash(identity), **asdict(identity)}
         folder = self._run_dir.path / "configurations"
         self._storage = Storage(folder, formats, start.shape, start.dtype, about)
         self._segments = self._known_segments()
@@ -163,6 +191,13 @@ class Ensemble:
         self._storage.require_stored(schedule.stored_until(done))
         if reseed is not None:
             self._reseed(reseed, done)
+
+    def _trace(self) -> None:
+        """Let the algorithm and the observables refuse the field before anything is written."""
+        one = jax.ShapeDtypeStruct(self._start.shape[1:], self._start.dtype)
+        jax.eval_shape(self._algorithm.init, one)
+        for function in self._observe.values():
+            jax.eval_shape(function, one)
 
     @property
     def path(self) -> Path:
@@ -310,6 +345,7 @@ class Ensemble:
         warm = schedule.n_warmup // schedule.measure_every
         trajectories = np.arange(schedule.measure_every, last + 1, schedule.measure_every)
         series = {name: rows[:, warm:] for name, rows in record.observables.items()}
+        series |= {} if self._derive is None else self._derive(series)
         for name, rows in _rates(record.info).items():
             series[name] = rows[:, schedule.n_warmup :].astype(float)
         for name, rows in record.info.items():

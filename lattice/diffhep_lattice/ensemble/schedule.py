@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Schedule:
     chunk: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("n_warmup", "measure_every", "save_every", "chunk"):
+            as_integer(getattr(self, name), name, low=0)
         every = self.measure_every
         require(every >= 1, "measure_every", "be at least 1", every)
         rule = f"be a positive multiple of measure_every = {every}"

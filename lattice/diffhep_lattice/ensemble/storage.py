@@ -16,6 +16,24 @@ from diffhep_lattice.io import EnsembleFile, write_ildg, write_nersc
 FORMATS = ("hdf5", "nersc", "ildg")
 
 
+def check_formats(formats: Sequence[str], shape: tuple[int, ...], dtype: Any) -> None:
+    """Raise a `ConfigError` unless there are such formats, and they can hold such fields.
+
+    Args:
+        formats: Names out of `FORMATS`.
+        shape: Of all streams' fields, (stream, mu, *element, *site).
+        dtype: Of the links.
+
+    Raises:
+        ConfigError: A format is unknown, or cannot hold them.
+    """
+    for name in formats:
+        require(name in FORMATS, "formats", f"hold names out of {', '.join(FORMATS)}", name)
+    matrices = len(shape) == 8 and shape[1] == 4 and np.dtype(dtype).kind == "c"
+    rule = "be 'hdf5' alone, unless the links are matrices in four dimensions"
+    require(matrices or set(formats) <= {"hdf5"}, "formats", rule, list(formats))
+
+
 class Storage:
     """Where the configurations of all streams go; process 0 alone writes.
 
@@ -40,11 +58,7 @@ class Storage:
         dtype: Any,
         metadata: Mapping[str, Any],
     ) -> None:
-        for name in formats:
-            require(name in FORMATS, "formats", f"hold names out of {', '.join(FORMATS)}", name)
-        matrices = len(shape) == 8 and shape[1] == 4 and np.dtype(dtype).kind == "c"
-        rule = "be 'hdf5' alone, unless the links are matrices in four dimensions"
-        require(matrices or set(formats) <= {"hdf5"}, "formats", rule, list(formats))
+        check_formats(formats, shape, dtype)
         self._folder = folder
         self._formats = tuple(formats)
         self._precision = 8 * np.dtype(dtype).itemsize // 2

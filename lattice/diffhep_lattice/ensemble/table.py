@@ -15,6 +15,10 @@ SHORTEST = 20.0
 third or more, sqrt((W + 1/2) / N) with W of some 3 tau_int, and on average too small."""
 
 
+MOST_COMPONENTS = 16
+"""An array with more components than this has no rows; it is in data.h5 alone."""
+
+
 class TableRow(NamedTuple):
     """One observable, or one component of it.
 
@@ -55,7 +59,7 @@ def tabulate(series: Mapping[str, Shaped[np.ndarray, "..."]]) -> list[TableRow]:
 
     Args:
         series: Measurements by name, (stream, step, ...); components of arrays have rows of their
-            own.
+            own, unless there are more than `MOST_COMPONENTS`.
 
     Returns:
         The rows, in the order of `series`.
@@ -70,6 +74,8 @@ def tabulate(series: Mapping[str, Shaped[np.ndarray, "..."]]) -> list[TableRow]:
     rows: list[TableRow] = []
     for name, values in series.items():
         require_shape(values.ndim >= 2, name, "have a stream and a step axis", values.shape)
+        if math.prod(values.shape[2:]) > MOST_COMPONENTS:
+            continue
         for index in np.ndindex(values.shape[2:]):
             label = name + (f"[{','.join(map(str, index))}]" if index else "")
             rows.append(_row(label, values[(slice(None), slice(None), *index)]))

@@ -13,7 +13,8 @@ Powers are taken of $a_r/a_0 \le 1$, so nothing overflows; their relative error 
 the rounding error of $a_r/a_0$, which is 1e-10 for a million plaquettes.
 
 Reference:
-    A. A. Migdal, Sov. Phys. JETP 42 (1975) 413; U(1) topology after arXiv:1911.10868.
+    A. A. Migdal, Sov. Phys. JETP 42 (1975) 413; J.-M. Drouffe, J.-B. Zuber, Phys. Rept. 102 (1983)
+    1; topology after C. Bonati, P. Rossi, arXiv:1901.09830.
 """
 
 from functools import lru_cache
@@ -24,6 +25,8 @@ from jaxtyping import Float, Int
 from scipy.special import ive, roots_legendre
 
 from diffhep.core.checks import as_integer, require, require_real, require_type
+
+__citations__ = ("arXiv:1901.09830", "doi:10.1016/0370-1573(83)90034-0")
 
 _EXPONENT_RANGE = 46.0
 """Terms below exp(-46) = 1e-20 of the largest one are left out of every sum."""

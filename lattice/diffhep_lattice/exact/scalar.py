@@ -7,14 +7,16 @@ converges faster than any power of the number of nodes.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require, require_real
 from diffhep_lattice.exact.transfer import RowTransfer, Spectrum
 from diffhep_lattice.geometry import Lattice
+
+__citations__ = ("doi:10.1103/PhysRev.60.252",)
 
 _MOST_STATES = 4_000_000
 """Quadrature points of one row whose vectors are kept by the hundred."""
@@ -97,8 +99,8 @@ def free_scalar(shape: Sequence[int], mass_squared: float) -> FreeScalar:
         ConfigError: `shape` is no lattice, or `mass_squared` is not positive and finite.
     """
     lattice = Lattice(tuple(shape))
-    good = bool(np.isfinite(mass_squared)) and mass_squared > 0
-    require(good, "mass_squared", "be positive and finite", mass_squared)
+    require_real(mass_squared, "mass_squared", "be positive and finite")
+    require(mass_squared > 0, "mass_squared", "be positive and finite", mass_squared)
     squares = [4 * np.sin(np.pi * np.arange(n) / n) ** 2 for n in lattice.shape]
     k_squared = sum(np.ix_(*squares), np.zeros(lattice.shape))
     propagator = 0.5 / (k_squared + mass_squared)
@@ -135,6 +137,8 @@ def phi4(shape: Sequence[int], mass_squared: float, coupling: float, *, n_nodes:
             bound.
     """
     lattice = _check_slice(shape, n_nodes)
+    require_real(mass_squared, "mass_squared", "be finite")
+    require_real(coupling, "coupling", "be finite and at least 0", low=0.0)
     bounded = coupling > 0 or (coupling == 0 and mass_squared > 0)
     require(bounded, "coupling", "be positive, or 0 with a positive mass", coupling)
     # Each of the 2d links at a site adds phi^2 to its weight and -2 phi phi' to the coupling.
@@ -167,7 +171,7 @@ def xy(shape: Sequence[int], beta: float, *, n_nodes: int = 24) -> XY:
     Raises:
         ConfigError: `shape` is no lattice, a time slice is too large, or `beta` is negative.
     """
-    require(bool(np.isfinite(beta)) and beta >= 0, "beta", "be finite and at least 0", beta)
+    require_real(beta, "beta", "be finite and at least 0", low=0.0)
     lattice = _check_slice(shape, n_nodes)
     angle = 2 * np.pi * np.arange(n_nodes) / n_nodes
     cosine = np.cos(angle[:, None] - angle)
@@ -192,10 +196,10 @@ def xy(shape: Sequence[int], beta: float, *, n_nodes: int = 24) -> XY:
     )
 
 
-def _check_slice(shape: Sequence[int], n_nodes: int) -> Lattice:
+def _check_slice(shape: Sequence[int], n_nodes: Any) -> Lattice:
     lattice = Lattice(tuple(shape))
     n_sites = lattice.volume // lattice.shape[-1]
-    require(n_nodes >= 2, "n_nodes", "be at least 2", n_nodes)
+    as_integer(n_nodes, "n_nodes", low=2)
     require(
         n_nodes**n_sites <= _MOST_STATES,
         "shape",

@@ -14,6 +14,8 @@ from jaxtyping import Complex, Float
 
 from diffhep.core.checks import as_integer, require
 
+__citations__ = ("arXiv:2202.11712",)
+
 _VOLUME = 4
 
 _N_ANGLES = 20

@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+__citations__ = ("doi:10.1103/PhysRev.60.252",)
+
 _DENSE_STATES = 600
 """Up to so many states of a row all eigenvalues are found at once."""
 

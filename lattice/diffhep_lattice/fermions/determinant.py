@@ -26,6 +26,9 @@ from jaxtyping import Array, Complex, Float
 from diffhep.core.checks import require_x64
 from diffhep.core.typing import Scalar
 from diffhep_lattice.fermions.dirac import check_kappa, link_phases
+from diffhep_lattice.geometry import require_plane
+
+__citations__ = ("doi:10.1103/PhysRevD.10.2445", "arXiv:2202.11712")
 
 Blocks = Complex[Array, "time row column"]
 """One matrix per time slice."""
@@ -79,6 +82,7 @@ def fermion_determinant(U: Float[Array, "mu L T"], kappa: Any) -> FermionDetermi
     """
     require_x64("the fermion determinant")
     check_kappa(kappa)
+    require_plane(U)  # before the cast, which would make angles of anything
     return _determinant(U.astype(jnp.float64), jnp.asarray(kappa, jnp.float64))
 
 

@@ -25,6 +25,8 @@ from diffhep.core.typing import Scalar
 from diffhep_lattice.geometry import Lattice, neighbour, require_plane
 from diffhep_lattice.trigonometry import cosine, sine
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445", "arXiv:2202.11712")
+
 Spinor = Complex[Array, "spin L T"]
 """Two complex numbers per site."""
 
@@ -101,8 +103,7 @@ class WilsonDirac(eqx.Module):
         ShapeError: The field is no gauge field in two dimensions.
 
     Reference:
-        K. G. Wilson, Phys. Rev. D 10 (1974) 2445; in two dimensions C. Gattringer, I. Hip,
-        C. B. Lang, arXiv:hep-lat/9707011.
+        K. G. Wilson, Phys. Rev. D 10 (1974) 2445.
     """
 
     phases: Complex[Array, "mu L T"]

@@ -6,9 +6,12 @@ from typing import TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
+from diffhep.core.checks import require_type
 from diffhep_lattice.flows.base import AbstractBijection
+
+__citations__ = ("arXiv:1904.12072",)
 
 Module = TypeVar("Module", bound=eqx.Module)
 
@@ -22,9 +25,13 @@ class Chain(AbstractBijection):
 
     bijections: tuple[AbstractBijection, ...]
 
+    def __check_init__(self) -> None:
+        for bijection in self.bijections:
+            require_type(bijection, AbstractBijection, "bijections", "hold bijections")
+
     def forward_and_log_det(
-        self, U: Float[Array, "mu ..."]
-    ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
+        self, U: Shaped[Array, "mu ..."]
+    ) -> tuple[Shaped[Array, "mu ..."], Float[Array, "..."]]:
         """All maps in turn; the log-determinants add up."""
         total = jnp.zeros((), float)
         for bijection in self.bijections:
@@ -33,8 +40,8 @@ class Chain(AbstractBijection):
         return U, total
 
     def inverse_and_log_det(
-        self, U: Float[Array, "mu ..."]
-    ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
+        self, U: Shaped[Array, "mu ..."]
+    ) -> tuple[Shaped[Array, "mu ..."], Float[Array, "..."]]:
         """All inverse maps in the opposite order."""
         total = jnp.zeros((), float)
         for bijection in reversed(self.bijections):
@@ -55,20 +62,20 @@ class Repeat(AbstractBijection):
     rematerialise: bool = eqx.field(static=True, default=False)
 
     def forward_and_log_det(
-        self, U: Float[Array, "mu ..."]
-    ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
+        self, U: Shaped[Array, "mu ..."]
+    ) -> tuple[Shaped[Array, "mu ..."], Float[Array, "..."]]:
         """All maps in turn."""
         return self._scan(U, inverse=False)
 
     def inverse_and_log_det(
-        self, U: Float[Array, "mu ..."]
-    ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
+        self, U: Shaped[Array, "mu ..."]
+    ) -> tuple[Shaped[Array, "mu ..."], Float[Array, "..."]]:
         """All inverse maps in the opposite order."""
         return self._scan(U, inverse=True)
 
     def _scan(
-        self, U: Float[Array, "mu ..."], *, inverse: bool
-    ) -> tuple[Float[Array, "mu ..."], Float[Array, "..."]]:
+        self, U: Shaped[Array, "mu ..."], *, inverse: bool
+    ) -> tuple[Shaped[Array, "mu ..."], Float[Array, "..."]]:
         arrays, static = eqx.partition(self.stacked, eqx.is_array)
 
         def apply(field: Array, slices: AbstractBijection) -> tuple[Array, Array]:

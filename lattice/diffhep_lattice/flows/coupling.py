@@ -9,24 +9,26 @@ Reference:
     G. Kanwar et al., arXiv:2003.06413; M. S. Albergo et al., arXiv:2202.11712 (2x1 loops).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
-from diffhep.core.checks import require
+from diffhep.core.checks import is_integer, require, require_type
 from diffhep.core.rng import key_for
 from diffhep.core.typing import Key
-from diffhep_lattice.flows.base import AbstractBijection, AbstractFlow
+from diffhep_lattice.flows.base import AbstractBijection, AbstractFlow, require_lattice
 from diffhep_lattice.flows.compose import Chain, Repeat, stack
 from diffhep_lattice.flows.kernels import AbstractKernel, CircularSpline
 from diffhep_lattice.flows.masks import Loops, Stripes
 from diffhep_lattice.flows.networks import ConvolutionalNet
 from diffhep_lattice.geometry import Lattice, neighbour
-from diffhep_lattice.groups import U1, wrap
+from diffhep_lattice.groups import U1, AbstractGroup, wrap
 from diffhep_lattice.trigonometry import cosine, sine
+
+__citations__ = ("arXiv:2003.06413", "arXiv:2202.11712")
 
 Centre = Literal["loop", "parent"]
 
@@ -72,9 +74,11 @@ class GaugeCoupling(AbstractBijection):
             key: Random key.
 
         Raises:
-            ConfigError: `centre` is neither.
+            ConfigError: `centre` is neither, or another argument is not what it must be.
         """
         require(centre in ("loop", "parent"), "centre", 'be "loop" or "parent"', centre)
+        require_type(stripes, Stripes, "stripes", "be Stripes")
+        require_kernel(kernel)
         self.stripes, self.kernel, self.centre = stripes, kernel, centre
         n_out = kernel.n_raw + (1 if centre == "loop" else 0)
         n_in = _n_context(stripes.period - 2)
@@ -154,31 +158,40 @@ class CouplingFlow(AbstractFlow):
     Attributes:
         lattice: The lattice of the fields.
         bijection: The couplings.
+        group: The group of the links.
     """
 
     lattice: Lattice
     bijection: AbstractBijection
+    group: AbstractGroup = eqx.field(default_factory=U1)
 
-    def sample_latent(self, key: Key) -> Float[Array, "mu L T *batch"]:
-        """Independent uniform link angles in radians."""
+    def sample_latent(self, key: Key) -> Shaped[Array, "mu ..."]:
+        """Independent Haar distributed links."""
         shape = (self.lattice.dimension, *self.lattice.shape)
-        return U1().haar(shape, key=key, dtype=self.dtype)
+        return self.group.haar(shape, key=key, dtype=self.dtype)
 
-    def log_prob_latent(self, z: Float[Array, "mu L T *batch"]) -> Float[Array, "*batch"]:
+    def log_prob_latent(self, z: Shaped[Array, "mu ..."]) -> Float[Array, "*batch"]:
         """Zero: the latent links are Haar distributed, and densities refer to the Haar measure."""
-        return jnp.zeros(z.shape[3:], float)
+        n_axes = 1 + len(self.group.element_shape) + self.lattice.dimension
+        return jnp.zeros(z.shape[n_axes:], float)
 
     def forward_and_log_det(
-        self, z: Float[Array, "mu L T *batch"]
-    ) -> tuple[Float[Array, "mu L T *batch"], Float[Array, "*batch"]]:
+        self, z: Shaped[Array, "mu ..."]
+    ) -> tuple[Shaped[Array, "mu ..."], Float[Array, "*batch"]]:
         """The field that the couplings make of the latent links."""
         return self.bijection.forward_and_log_det(z)
 
     def inverse_and_log_det(
-        self, U: Float[Array, "mu L T *batch"]
-    ) -> tuple[Float[Array, "mu L T *batch"], Float[Array, "*batch"]]:
+        self, U: Shaped[Array, "mu ..."]
+    ) -> tuple[Shaped[Array, "mu ..."], Float[Array, "*batch"]]:
         """The latent links of a field."""
         return self.bijection.inverse_and_log_det(U)
+
+
+def require_kernel(kernel: Any) -> None:
+    """Raise a `ConfigError` unless an argument is a map of the circle."""
+    rule = "be CircularSpline() or NonCompactProjection()"
+    require_type(kernel, AbstractKernel, "kernel", rule)
 
 
 def stripe_flow(
@@ -192,6 +205,12 @@ def stripe_flow(
     rematerialise: bool = True,
 ) -> CouplingFlow:
     """The published flow: stripes of single plaquettes, directions and offsets in turn.
+
+    With very large parameters the maps are invertible in exact arithmetic alone: `log_prob` of
+    given fields then loses its digits without notice, while samples and their densities stay right.
+    A round trip of some samples shows it. Its error in the links, for 16 splines on 8 x 8 sites in
+    double precision, is 3e-14 where log-determinants reach 17, 1e-3 where they reach 105, and of
+    order one where they reach 800.
 
     Args:
         lattice: A two-dimensional lattice with lengths divisible by 4.
@@ -208,10 +227,13 @@ def stripe_flow(
         The flow, near the identity.
 
     Raises:
-        ConfigError: The lattice does not fit the mask, or `n_layers` is no multiple of 8.
+        ConfigError: The lattice does not fit the mask, `n_layers` is no multiple of 8, or another
+            argument is not what it must be.
     """
-    require(n_layers >= 8 and n_layers % 8 == 0, "n_layers", "be a multiple of 8", n_layers)
-    kernel = kernel or CircularSpline()
+    require_lattice(lattice)
+    good = is_integer(n_layers) and n_layers >= 8 and n_layers % 8 == 0
+    require(good, "n_layers", "be a multiple of 8", n_layers)
+    kernel = CircularSpline() if kernel is None else kernel
     pairs = []
     for index in range(n_layers // 2):
         couplings = []
@@ -258,12 +280,17 @@ def block_flow(
         The flow, near the identity.
 
     Raises:
-        ConfigError: `largest` is no power of 2, or the blocks do not fit the lattice.
+        ConfigError: `largest` is no power of 2, `n_polish` no multiple of 8, the blocks do not fit
+            the lattice, or another argument is not what it must be.
     """
-    require(largest >= 1 and largest & (largest - 1) == 0, "largest", "be a power of 2", largest)
-    kernel = kernel or CircularSpline()
+    require_lattice(lattice)
+    good = is_integer(largest) and largest >= 1 and largest & (largest - 1) == 0
+    require(good, "largest", "be a power of 2", largest)
+    good = is_integer(n_polish) and n_polish >= 0 and n_polish % 8 == 0
+    require(good, "n_polish", "be 0 or a multiple of 8", n_polish)
+    kernel = CircularSpline() if kernel is None else kernel
     layers: list[AbstractBijection] = []
-    for level in range(largest.bit_length() - 1, -1, -1):
+    for level in range(int(largest).bit_length() - 1, -1, -1):
         # Blocks are 2^level plaquettes; level by level they double along axis 0 and 1 in turn.
         lengths = (2 ** ((level + 1) // 2), 2 ** (level // 2))
         across = level % 2

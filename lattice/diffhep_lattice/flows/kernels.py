@@ -7,6 +7,7 @@ a network, raw and unconstrained, in the form (n_raw, *shape); all zero they mak
 """
 
 import abc
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -15,16 +16,18 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require, require_real
 from diffhep_lattice.flows import rational_quadratic
 from diffhep_lattice.flows.rational_quadratic import Spline
+
+__citations__ = ("arXiv:2002.02428",)
 
 _LARGEST_LOG_DILATION = 30.0
 """Squares of dilations up to exp of this are numbers in single precision."""
 
 
 class AbstractKernel(eqx.Module):
-    """An odd monotone map of the circle with parameters of its own at every element."""
+    """An odd monotone map of the circle, or of the line, with parameters of its own everywhere."""
 
     @property
     @abc.abstractmethod
@@ -57,12 +60,14 @@ class CircularSpline(AbstractKernel):
         D. J. Rezende et al., arXiv:2002.02428.
     """
 
-    n_bins: int = eqx.field(static=True, default=8)
+    n_bins: int = eqx.field(
+        static=True, converter=partial(as_integer, name="n_bins", low=1), default=8
+    )
     smallest: float = eqx.field(static=True, default=1e-3)
 
     def __check_init__(self) -> None:
-        require(self.n_bins >= 1, "n_bins", "be at least 1", self.n_bins)
         limit = 1.0 / self.n_bins
+        require_real(self.smallest, "smallest", f"lie in (0, {limit})")
         require(0 < self.smallest < limit, "smallest", f"lie in (0, {limit})", self.smallest)
 
     @property
@@ -111,10 +116,9 @@ class NonCompactProjection(AbstractKernel):
         G. Kanwar et al., arXiv:2003.06413; D. J. Rezende et al., arXiv:2002.02428.
     """
 
-    n_components: int = eqx.field(static=True, default=6)
-
-    def __check_init__(self) -> None:
-        require(self.n_components >= 1, "n_components", "be at least 1", self.n_components)
+    n_components: int = eqx.field(
+        static=True, converter=partial(as_integer, name="n_components", low=1), default=6
+    )
 
     @property
     def n_raw(self) -> int:

@@ -9,14 +9,25 @@ stays as it is; the others are *frozen*. With `reach = span = 1` and `period = 4
 stripes of the published flow; larger blocks move the loops that small ones are drawn from.
 """
 
+from functools import partial
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require, require_shape
 from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.groups import wrap
+
+__citations__ = ("arXiv:2003.06413",)
+
+
+def _count(name: str, low: int, *, default: int) -> Any:
+    """A field that holds an integer of at least `low`."""
+    converter = partial(as_integer, name=name, low=low)
+    return eqx.field(static=True, converter=converter, default=default)
 
 
 class Loops(eqx.Module):
@@ -44,26 +55,24 @@ class Stripes(eqx.Module):
         period: Blocks along $\nu$ from one active block to the next, at least 2.
     """
 
-    direction: int = eqx.field(static=True)
+    direction: int = eqx.field(static=True, converter=partial(as_integer, name="direction", low=0))
     offset: Int[Array, "2"] = eqx.field(converter=jnp.asarray)
-    reach: int = eqx.field(static=True, default=1)
-    span: int = eqx.field(static=True, default=1)
-    period: int = eqx.field(static=True, default=4)
+    reach: int = _count("reach", 1, default=1)
+    span: int = _count("span", 1, default=1)
+    period: int = _count("period", 2, default=4)
 
     def __check_init__(self) -> None:
-        require(self.direction in (0, 1), "direction", "be 0 or 1", self.direction)
-        require(self.reach >= 1, "reach", "be at least 1", self.reach)
-        require(self.span >= 1, "span", "be at least 1", self.span)
-        require(self.period >= 2, "period", "be at least 2", self.period)
+        require(self.direction <= 1, "direction", "be 0 or 1", self.direction)
+        shape = self.offset.shape
+        require_shape(shape == (2,), "offset", "hold two numbers of sites", f"shape {shape}")
 
     def require_fit(self, lattice: Lattice) -> None:
         """Raise a `ConfigError` unless the stripes fit the lattice without a seam."""
+        require(lattice.dimension == 2, "shape", "have two directions for stripes", lattice.shape)
         across, along = self._axes()
         need = self.reach * self.period
         require(
-            lattice.dimension == 2
-            and lattice.shape[across] % need == 0
-            and lattice.shape[along] % self.span == 0,
+            lattice.shape[across] % need == 0 and lattice.shape[along] % self.span == 0,
             "shape",
             f"be divisible by {need} along axis {across} and by {self.span} along axis {along} "
             "for this mask",

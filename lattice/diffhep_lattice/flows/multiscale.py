@@ -21,16 +21,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require
 from diffhep.core.rng import key_for
 from diffhep.core.typing import Key
 from diffhep_lattice.flows import rational_quadratic
-from diffhep_lattice.flows.base import AbstractFlow
+from diffhep_lattice.flows.base import AbstractFlow, require_lattice
 from diffhep_lattice.flows.networks import ConvolutionalNet
 from diffhep_lattice.flows.rational_quadratic import Spline, positive
 from diffhep_lattice.geometry import Lattice, neighbour
 from diffhep_lattice.groups import wrap
-from diffhep_lattice.observables import gauge_transform
+from diffhep_lattice.observables.loops import transform_angles
+
+__citations__ = ("arXiv:2002.02428", "arXiv:1906.04032")
 
 _LAST_KNOT = 4.0
 """Where the splines end, in standard deviations of z; straight lines follow."""
@@ -62,7 +64,12 @@ class LoopSplit(eqx.Module):
             n_bins: Bins of the spline.
             width: Neurons of the network's two hidden layers.
             key: Random key.
+
+        Raises:
+            ConfigError: `n_bins` or `width` is no positive integer.
         """
+        n_bins = as_integer(n_bins, "n_bins", low=1)
+        width = as_integer(width, "width", low=1)
         self.network = ConvolutionalNet(
             _N_HARMONICS, (width, width), 3 * n_bins + 1, width=1, key=key
         )
@@ -144,7 +151,7 @@ class MultiscaleFlow(AbstractFlow):
         plaquettes, log_det = self._plaquettes(z.loops)
         U = links_from_plaquettes(plaquettes, z.holonomy)
         gauge = jnp.concatenate([jnp.zeros_like(z.gauge[:1]), z.gauge])
-        return wrap(gauge_transform(U, gauge.reshape(U.shape[1:]))), log_det
+        return wrap(transform_angles(U, gauge.reshape(U.shape[1:]))), log_det
 
     def inverse_and_log_det(
         self, U: Float[Array, "mu L T *batch"]
@@ -278,12 +285,13 @@ def multiscale_flow(
         The flow.
 
     Raises:
-        ConfigError: The lattice cannot be bisected down to its plaquettes.
+        ConfigError: The lattice cannot be bisected down to its plaquettes, or `n_bins` or `width`
+            is no positive integer.
     """
+    require_lattice(lattice)
     good = lattice.dimension == 2 and all(n & (n - 1) == 0 for n in lattice.shape)
     rule = "hold two powers of 2 for a flow over bisected loops"
     require(good, "shape", rule, lattice.shape)
-    require(n_bins >= 1, "n_bins", "be at least 1", n_bins)
     splits = tuple(
         LoopSplit(n_bins, width, key=key_for(key, f"split {level}"))
         for level in range(len(split_axes(lattice)))

@@ -1,13 +1,27 @@
 """Small networks that turn gauge-invariant context into the parameters of a kernel."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffhep.core.checks import require
+from diffhep.core.checks import is_integer, require
 from diffhep.core.typing import Key
+
+
+def as_channels(hidden: Any) -> tuple[int, ...]:
+    """The channels of hidden layers as Python integers; none makes a linear map.
+
+    Raises:
+        ConfigError: They are no sequence of positive integers.
+    """
+    good = isinstance(hidden, Sequence) and all(is_integer(n) and n >= 1 for n in hidden)
+    require(good, "hidden", "hold positive integers", hidden)
+    return tuple(int(n) for n in hidden)
 
 
 class CircularConvolution(eqx.Module):
@@ -31,7 +45,8 @@ class CircularConvolution(eqx.Module):
     width: int = eqx.field(static=True)
 
     def __init__(self, n_in: int, n_out: int, width: int, *, scale: float = 1.0, key: Key) -> None:
-        require(width >= 1 and width % 2 == 1, "width", "be odd and positive", width)
+        odd = is_integer(width) and width >= 1 and width % 2 == 1
+        require(odd, "width", "be odd and positive", width)
         n_taps = n_in * width**2
         self.weight = jax.random.normal(key, (n_out, n_taps)) * (scale / np.sqrt(n_taps))
         self.bias = jnp.zeros(n_out)
@@ -75,8 +90,11 @@ class ConvolutionalNet(eqx.Module):
             n_out: Number of output channels.
             width: Sites across the first kernel, odd.
             key: Random key. The last layer starts near zero.
+
+        Raises:
+            ConfigError: `hidden` does not hold positive integers, or `width` is not odd.
         """
-        sizes = (n_in, *hidden, n_out)
+        sizes = (n_in, *as_channels(hidden), n_out)
         keys = jax.random.split(key, len(sizes) - 1)
         last = len(sizes) - 2
         self.layers = tuple(

@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+__citations__ = ("arXiv:1906.04032",)
+
 _LEAST = 1e-3
 """The smallest value of `positive`."""
 
@@ -33,7 +35,10 @@ def positive(raw: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 class Spline(NamedTuple):
-    """Widths and heights of the bins, positive, and raw slopes at the knots."""
+    """Widths and heights of the bins, positive, and raw slopes at the knots.
+
+    They may broadcast against the elements: with axes of length one a spline is the same for all.
+    """
 
     widths: Float[Array, "bin *shape"]
     heights: Float[Array, "bin *shape"]
@@ -112,7 +117,7 @@ def _log_slope(
     return jnp.log(top / (bottom * bottom))
 
 
-def _select(x: Float[Array, "*shape"], spline: Spline) -> tuple[_Bin, Float[Array, "*shape"]]:
+def _select(x: Float[Array, "*shape"], spline: Spline) -> tuple[_Bin, Float[Array, "*#shape"]]:
     """The bin of each element, the last one beyond the last knot, and where the last knot is.
 
     By sums over one-hot masks and a product with a triangular matrix: gathers and cumulative sums
@@ -127,7 +132,7 @@ def _select(x: Float[Array, "*shape"], spline: Spline) -> tuple[_Bin, Float[Arra
     left = jnp.concatenate([passed, never])
     chosen = jnp.concatenate([always, passed]) & ~left
 
-    def pick(mask: Bool[Array, "bin *shape"], values: Float[Array, "bin *shape"]) -> Array:
+    def pick(mask: Bool[Array, "bin *shape"], values: Float[Array, "bin *#shape"]) -> Array:
         return jnp.sum(jnp.where(mask, values, 0.0), axis=0)
 
     # The barriers keep XLA from computing the masks and the bins again inside every one of their

@@ -8,7 +8,7 @@ map is its own and the Jacobian is one $(N^2-1)\times(N^2-1)$ block per link. On
 link; the map commutes with gauge transformations and with the symmetries that keep the mask.
 
 Reference:
-    C. Morningstar, M. Peardon, arXiv:hep-lat/0311018; as couplings, C. Bulgarelli, E. Cellini,
+    C. Morningstar, M. Peardon, arXiv:hep-lat/0311018; as couplings, A. Bulgarelli, E. Cellini,
     A. Nada, arXiv:2412.00200.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Complex, Float, Int
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require_shape
 from diffhep.core.typing import Scalar
 from diffhep_lattice.flows.base import AbstractBijection
 from diffhep_lattice.geometry import Lattice
@@ -30,6 +30,8 @@ from diffhep_lattice.groups import SUN
 from diffhep_lattice.groups.algebra import algebra_coefficients, generators
 from diffhep_lattice.groups.matrices import dagger_multiply, multiply, multiply_dagger
 from diffhep_lattice.links import lattice_of_links
+
+__citations__ = ("arXiv:hep-lat/0311018", "arXiv:2412.00200")
 
 LARGEST_STEP = 0.75
 r"""The step is kept below this over the number of staples, 1/8 in four dimensions."""
@@ -51,7 +53,7 @@ class StoutLayer(AbstractBijection):
 
     def __check_init__(self) -> None:
         good = self.raw.ndim >= 2 and self.raw.shape[-1] == 2 and self.raw.shape[-2] >= 2
-        require(good, "raw", "have shape (mu, 2)", f"shape {self.raw.shape}")
+        require_shape(good, "raw", "have shape (mu, 2)", f"shape {self.raw.shape}")
 
     @property
     def steps(self) -> Float[Array, "mu 2"]:
@@ -74,6 +76,9 @@ class StoutLayer(AbstractBijection):
         self, U: Links, move: Callable[..., tuple[Array, Scalar]], *, reverse: bool
     ) -> tuple[Links, Scalar]:
         lattice = lattice_of_links(U)
+        rule = f"have the shape ({lattice.dimension}, 2) for these links"
+        fits = self.raw.shape == (lattice.dimension, 2)
+        require_shape(fits, "raw", rule, f"shape {self.raw.shape}")
         lattice.require_divisible(2, "the parities of stout couplings")
         links = jnp.moveaxis(U, 0, 2).reshape(*U.shape[1:3], -1)
 
@@ -100,9 +105,9 @@ def stout_layer(dimension: int) -> StoutLayer:
         The layer; a fit may change its steps.
 
     Raises:
-        ConfigError: `dimension` is below 2.
+        ConfigError: `dimension` is no integer of at least 2.
     """
-    require(dimension >= 2, "dimension", "be at least 2", dimension)
+    dimension = as_integer(dimension, "dimension", low=2)
     return StoutLayer(jnp.zeros((dimension, 2)))
 
 

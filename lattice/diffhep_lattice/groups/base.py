@@ -17,6 +17,8 @@ from jaxtyping import Array, Float, Shaped
 from diffhep.core.checks import require_x64
 from diffhep.core.typing import Key, Scalar
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 
 class AbstractLieGroup(eqx.Module):
     """A Lie group, compact or not, and the arrays that stand for its elements.

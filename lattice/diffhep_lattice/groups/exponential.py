@@ -19,10 +19,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Int
 
 from diffhep_lattice.groups.algebra import hermitian_matrix
 from diffhep_lattice.groups.matrices import add_entries, identity, multiply
+
+__citations__ = ("arXiv:hep-lat/0311018",)
 
 _RADIUS = 0.5
 """Largest eigenvalue for the Taylor series."""
@@ -45,22 +47,62 @@ def exponential(p: Float[Array, "mu algebra *site"], n: int) -> Complex[Array, "
     Returns:
         Matrices unitary to rounding, with derivatives of every order everywhere.
     """
-    Q = hermitian_matrix(p, n)
-    powers = [Q]
-    for _ in range(2, n):
-        powers.append(multiply(powers[-1], Q))
-    c = _characteristic(p, powers, n)
-    f = _coefficients(c)[:, :, None, None]
-    total = f[0] * identity(n, Q.ndim).astype(p.dtype)
-    for k, power in enumerate(powers, start=1):
-        total = total + f[k] * power
+    Q, f = _polynomial(p, n)
+    one = identity(n, Q.ndim).astype(p.dtype)
+    total = f[n - 1] * Q + f[n - 2] * one
+    for k in range(n - 3, -1, -1):
+        total = multiply(Q, total) + f[k] * one
     return jax.lax.optimization_barrier(total)
 
 
+def _polynomial(
+    p: Float[Array, "mu algebra *site"], n: int
+) -> tuple[Complex[Array, "mu n n *site"], Complex[Array, "n mu #n #n *site"]]:
+    """Matrices Q and f_k with the sum of the f_k Q^k the exponential.
+
+    Q is halved until the series converges at once, for all links alike: powers of two change no
+    digit, and the f_k need not be scaled back.
+    """
+    # The sum of the squared eigenvalues is half that of p, and no one exceeds (N-1)/N of it.
+    largest = jnp.sqrt(jnp.max(add_entries(p * p, 1)) * (n - 1) / (2 * n))
+    wanted = jnp.ceil(jnp.log2(largest / _RADIUS))
+    n_squarings = jnp.where(wanted > 0, jnp.minimum(wanted, _MAX_SQUARINGS), 0).astype(int)
+    small = p * jnp.ldexp(jnp.ones((), p.dtype), -n_squarings)
+    Q = hermitian_matrix(small, n)
+    f = _coefficients(_characteristic(small, Q, n), n_squarings)
+    return Q, f[:, :, None, None]
+
+
 def _characteristic(
-    p: Float[Array, "mu algebra *site"], powers: list[Complex[Array, "..."]], n: int
+    p: Float[Array, "mu algebra *site"], Q: Complex[Array, "mu n n *site"], n: int
 ) -> Float[Array, "k mu *site"]:
-    """The coefficients c_k of Q^N, k = 0..N-2, by Newton's identities from traces of powers."""
+    """The coefficients c_k of Q^N, k = 0..N-2: half the trace of Q^2, for N = 3 the determinant."""
+    half_square = 0.25 * add_entries(p * p, 1)
+    if n == 2:
+        c = [half_square]
+    elif n == 3:
+        c = [_hermitian_determinant(Q), half_square]
+    else:
+        c = _characteristic_by_traces(p, Q, n)
+    return jax.lax.optimization_barrier(jnp.stack(c))
+
+
+def _hermitian_determinant(Q: Complex[Array, "mu n n *site"]) -> Float[Array, "mu *site"]:
+    """The determinants of Hermitian matrices of three colours."""
+    x, y, z = (Q[:, i, i].real for i in range(3))
+    a, b, c = Q[:, 0, 1], Q[:, 1, 2], Q[:, 2, 0]
+    squares = [entry.real * entry.real + entry.imag * entry.imag for entry in (a, b, c)]
+    triangle = (a * b * c).real
+    return x * y * z + 2.0 * triangle - (z * squares[0] + x * squares[1] + y * squares[2])
+
+
+def _characteristic_by_traces(
+    p: Float[Array, "mu algebra *site"], Q: Complex[Array, "mu n n *site"], n: int
+) -> list[Float[Array, "mu *site"]]:
+    """The c_k by Newton's identities from the traces of powers."""
+    powers = [Q]
+    for _ in range(2, (n + 1) // 2 + 1):
+        powers.append(multiply(powers[-1], Q))
     traces = [jnp.zeros_like(p[:, 0]), 0.5 * add_entries(p * p, 1)]
     for k in range(3, n + 1):
         left, right = powers[k // 2 - 1], powers[k - k // 2 - 1]
@@ -71,41 +113,42 @@ def _characteristic(
     for k in range(1, n + 1):
         terms = [(-1) ** (i - 1) * symmetric[k - i] * traces[i - 1] for i in range(1, k + 1)]
         symmetric.append(functools.reduce(operator.add, terms) / k)
-    c = [(-1) ** (n - k - 1) * symmetric[n - k] for k in range(n - 1)]
-    return jax.lax.optimization_barrier(jnp.stack(c))
+    return [(-1) ** (n - k - 1) * symmetric[n - k] for k in range(n - 1)]
 
 
 @jax.custom_jvp
-def _coefficients(c: Float[Array, "k mu *site"]) -> Complex[Array, "n mu *site"]:
-    """The f_k, with as many squarings as the largest matrix needs."""
-    n = c.shape[0] + 1
-    # The sum of the squared eigenvalues is 2 c_{N-2}, and no one exceeds (N-1)/N of it.
-    largest = jnp.sqrt(jnp.max(c[-1]) * 2.0 * (n - 1) / n)
-    wanted = jnp.ceil(jnp.log2(largest / _RADIUS))
-    n_squarings = jnp.where(wanted > 0, jnp.minimum(wanted, _MAX_SQUARINGS), 0).astype(int)
-    scale = jnp.ldexp(jnp.ones((), c.dtype), -n_squarings)
-    small = _rescale(c, scale, range(n, 1, -1))
+def _coefficients(
+    c: Float[Array, "k mu *site"], n_squarings: Int[Array, ""]
+) -> Complex[Array, "n mu *site"]:
+    """The f_k of the exponential squared so often."""
 
     def unfinished(carry: tuple[Array, Array]) -> Array:
         return carry[0] < n_squarings
 
     def double(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        return carry[0] + 1, _square(small, carry[1])
+        return carry[0] + 1, _square(c, carry[1])
 
-    start = jnp.zeros((), int), _taylor(small)
-    return _rescale(jax.lax.while_loop(unfinished, double, start)[1], scale, range(n))
+    return jax.lax.while_loop(unfinished, double, (jnp.zeros((), int), _taylor(c)))[1]
 
 
 @_coefficients.defjvp
 def _coefficients_jvp(
-    primals: tuple[Float[Array, "k mu *site"]], tangents: tuple[Float[Array, "k mu *site"]]
+    primals: tuple[Float[Array, "k mu *site"], Int[Array, ""]], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
     """A loop whose length depends on its data has no reverse mode; a fixed one has."""
-    return _coefficients(*primals), jax.jvp(_coefficients_by_fixed_squarings, primals, tangents)[1]
+    c, n_squarings = primals
+    n = c.shape[0] + 1
+    scale = jnp.ldexp(jnp.ones((), c.dtype), n_squarings)
+
+    def by_fixed_squarings(c: Array) -> Array:
+        large = _rescale(c, scale, range(n, 1, -1))
+        return _rescale(_coefficients_by_fixed_squarings(large), scale, range(n))
+
+    return _coefficients(c, n_squarings), jax.jvp(by_fixed_squarings, (c,), tangents[:1])[1]
 
 
 def _coefficients_by_fixed_squarings(c: Float[Array, "k mu *site"]) -> Complex[Array, "..."]:
-    """The same by loops of fixed lengths: slower, but differentiated and compiled at little cost.
+    r"""The f_k of $e^{iQ}$ by loops of fixed lengths: slower, but they have a reverse mode.
 
     The series is summed by Horner's rule, f -> 1 + iQ f / m for m = order, ..., 1.
     """

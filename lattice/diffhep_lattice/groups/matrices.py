@@ -125,13 +125,15 @@ def polar_unitary(a: Complex[Array, "mu row column *site"]) -> Complex[Array, ".
     def improve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         count, y, _ = carry
         gram = dagger_multiply(y, y)
-        return count + 1, 1.5 * y - 0.5 * multiply(y, gram), jnp.max(jnp.abs(gram - one))
+        # Halving is exact: a compiler may fuse it with the sum or not, the bits are the same.
+        improved = y + 0.5 * (y - multiply(y, gram))
+        return count + 1, improved, jnp.max(jnp.abs(gram - one))
 
     gram = dagger_multiply(a, a)
     # The mean squared singular value becomes one, and the largest, by Gershgorin, at most 2.5.
-    gram = gram * (n / trace(gram).real)[:, None, None]
-    largest = jnp.max(add_entries(jnp.abs(gram), 1), axis=1)
-    scale = jnp.sqrt(n / add_entries(jnp.square(jnp.abs(a)), 1, 2))
+    shrinking = n / trace(gram).real
+    largest = jnp.max(add_entries(jnp.abs(gram * shrinking[:, None, None]), 1), axis=1)
+    scale = jnp.sqrt(shrinking)
     scale = scale * jnp.minimum(1.0, jnp.sqrt(_POLAR_NORM / largest))
     start = jnp.zeros((), int), a * scale[:, None, None], jnp.asarray(jnp.inf, a.real.dtype)
     return jax.lax.while_loop(unfinished, improve, start)[1]

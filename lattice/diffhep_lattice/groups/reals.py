@@ -4,6 +4,8 @@ from jaxtyping import Array, Float
 
 from diffhep_lattice.groups.base import AbstractLieGroup
 
+__citations__ = ("arXiv:1904.12072",)
+
 
 class Reals(AbstractLieGroup):
     """The real numbers under addition: the exponential is the identity, nothing is projected."""

@@ -1,6 +1,7 @@
 """The groups SU(N), their elements stored as complex matrices."""
 
 import math
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -8,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require_shape
 from diffhep.core.typing import Key
 from diffhep_lattice.groups import matrices
 from diffhep_lattice.groups.algebra import algebra_coefficients, hermitian_matrix
 from diffhep_lattice.groups.base import AbstractGroup
 from diffhep_lattice.groups.exponential import exponential
+
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
 
 Links = Complex[Array, "mu row column *site"]
 """Matrices for every direction and site."""
@@ -36,10 +39,7 @@ class SUN(AbstractGroup):
         ConfigError: `n` is no integer or less than 2.
     """
 
-    n: int = eqx.field(static=True)
-
-    def __check_init__(self) -> None:
-        require(isinstance(self.n, int) and self.n >= 2, "n", "be an integer of at least 2", self.n)
+    n: int = eqx.field(static=True, converter=partial(as_integer, name="n", low=2))
 
     @property
     def n_colors(self) -> int:
@@ -103,6 +103,7 @@ class SUN(AbstractGroup):
             The coefficients. Eigenphases lie in $[-\\pi, \\pi]$, but for the one that has to give
             way for their sum to vanish.
         """
+        self._check(a)
         return algebra_coefficients(1j * _eigenphase_matrix(a, self.n))
 
     def move(self, a: Links, velocity: Velocities) -> Links:
@@ -114,6 +115,7 @@ class SUN(AbstractGroup):
 
         For matrices near the group these are the nearest elements. Singular matrices have none.
         """
+        self._check(a)
         unitary = matrices.polar_unitary(a)
         phase = jnp.angle(matrices.determinant(unitary)) / self.n
         rotation = jax.lax.complex(jnp.cos(phase), -jnp.sin(phase))
@@ -130,6 +132,12 @@ class SUN(AbstractGroup):
     def algebra_projection(self, a: Links) -> Velocities:
         r"""Coefficients $2\,\mathrm{Im\,tr}\,T_a M$ of the traceless anti-Hermitian part of M."""
         return algebra_coefficients(a)
+
+    def _check(self, a: Links) -> None:
+        """Raise a `ShapeError` unless a field holds matrices of these colours."""
+        good = a.ndim >= 3 and a.shape[1:3] == (self.n, self.n)
+        rule = f"have the shape (mu, {self.n}, {self.n}, *site)"
+        require_shape(good, "a", rule, f"shape {a.shape}")
 
 
 def SU2() -> SUN:

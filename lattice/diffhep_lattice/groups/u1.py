@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 from diffhep.core.typing import Key
 from diffhep_lattice.groups.base import AbstractGroup
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 
 class U1(AbstractGroup):
     r"""The circle group. An element is its angle in radians, the link variable $e^{i\theta}$.

@@ -10,6 +10,8 @@ from jaxtyping import Array, Float
 from diffhep_lattice.geometry import neighbour, require_plane
 from diffhep_lattice.groups import wrap
 
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
+
 
 def plaquette_angles(U: Float[Array, "mu L T"]) -> Float[Array, "L T"]:
     r"""Plaquette angles $P(x)$, wrapped to $[-\pi, \pi)$, in radians.

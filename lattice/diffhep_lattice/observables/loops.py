@@ -5,13 +5,23 @@ any: the dtype tells which. Loops are normalised by N. Means over sites are take
 precision. The last axis is time.
 """
 
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Shaped
 
-from diffhep.core.checks import require, require_x64
+from diffhep.core.checks import (
+    as_integer,
+    is_integer,
+    require,
+    require_shape,
+    require_type,
+    require_x64,
+)
 from diffhep.core.typing import Scalar
-from diffhep_lattice.geometry import Lattice, neighbour, require_plane
+from diffhep_lattice.geometry import Lattice, lattice_of, neighbour, require_plane
 from diffhep_lattice.groups.matrices import multiply, multiply_dagger, trace
 from diffhep_lattice.links import Matrices, ahead, is_matrix_field, lattice_of_links
 from diffhep_lattice.observables.angles import (
@@ -20,6 +30,8 @@ from diffhep_lattice.observables.angles import (
     unwrapped_plaquette_angles,
 )
 from diffhep_lattice.trigonometry import cosine, sine
+
+__citations__ = ("doi:10.1103/PhysRevD.10.2445",)
 
 Plane = tuple[int, int]
 """Two directions."""
@@ -149,10 +161,14 @@ def wilson_loop(
     """
     require_x64("the mean over the loops")
     lattice = lattice_of_any(U)
+    R, T = as_integer(R, "R", low=1), as_integer(T, "T", low=1)
+    if plane is not None:
+        require_type(plane, Sequence, "plane", "be two directions")
     directions = range(lattice.dimension)
     chosen = planes(lattice.dimension) if plane is None else (tuple(plane),)
     require(
-        all(len(set(p)) == 2 and set(p) <= set(directions) for p in chosen),
+        all(len(p) == len(set(p)) == 2 and set(p) <= set(directions) for p in chosen)
+        and all(is_integer(direction) for p in chosen for direction in p),
         "plane",
         f"be two directions below {lattice.dimension}",
         plane,
@@ -189,7 +205,7 @@ def polyakov_lines(
     """
     lattice = lattice_of_any(U)
     require(
-        -lattice.dimension <= direction < lattice.dimension,
+        is_integer(direction) and -lattice.dimension <= direction < lattice.dimension,
         "direction",
         f"be a direction below {lattice.dimension}",
         direction,
@@ -230,10 +246,30 @@ def gauge_transform(U: Shaped[Array, "mu ..."], g: Shaped[Array, "..."]) -> Shap
 
     Returns:
         The transformed links; angles are not wrapped.
+
+    Raises:
+        ShapeError: `U` is no gauge field, or `g` is not of the shape and kind of its links of one
+            direction.
+        ConfigError: `U` or `g` is no array.
     """
-    dimension = U.shape[0]
-    if is_matrix_field(U):
-        moved = jnp.stack([ahead(g, direction) for direction in range(dimension)])
-        return multiply_dagger(multiply(g[None], U), moved)
-    moved = jnp.stack([neighbour(g, direction) for direction in range(dimension)])
-    return U + g - moved
+    is_matrix = is_matrix_field(U)
+    lattice = lattice_of_links(U) if is_matrix else lattice_of(U)
+    require_type(g, (jax.Array, np.ndarray), "g", "be an array")
+    same_kind = bool(jnp.issubdtype(g.dtype, jnp.complexfloating if is_matrix else jnp.floating))
+    require_shape(
+        g.shape == U.shape[1:] and same_kind,
+        "g",
+        f"be a {'complex' if is_matrix else 'real'} floating array of shape {U.shape[1:]}, as `U`",
+        f"shape {g.shape} and dtype {g.dtype}",
+    )
+    if not is_matrix:
+        return transform_angles(U, g)
+    moved = jnp.stack([ahead(g, direction) for direction in range(lattice.dimension)])
+    return multiply_dagger(multiply(g[None], U), moved)
+
+
+def transform_angles(
+    U: Float[Array, "mu *site_and_batch"], g: Float[Array, "*site_and_batch"]
+) -> Float[Array, "mu *site_and_batch"]:
+    """The gauge transform of U(1) angles, any batch axes last; nothing is checked."""
+    return U + g - jnp.stack([neighbour(g, direction) for direction in range(U.shape[0])])

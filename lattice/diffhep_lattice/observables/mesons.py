@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffhep.core.checks import require_shape
-from diffhep.core.stats import gamma_method
 from diffhep.core.typing import Scalar
 from diffhep_lattice.fermions.determinant import fermion_determinant
 from diffhep_lattice.fermions.dirac import GAMMA_5, WilsonDirac
+
+__citations__ = ("doi:10.1103/PhysRevD.10.2445", "arXiv:2202.11712")
 
 
 class MesonCorrelators(NamedTuple):
@@ -71,9 +71,6 @@ def meson_correlators(U: Float[Array, "mu L T"], kappa: Any) -> MesonCorrelators
     Raises:
         ShapeError: `U` is no gauge field in two dimensions.
         ConfigError: `kappa` is negative or not finite.
-
-    Reference:
-        C. Gattringer, I. Hip, C. B. Lang, arXiv:hep-lat/9909025.
     """
     _, length, time = U.shape
     S = jnp.linalg.inv(WilsonDirac(U, kappa).dense()).reshape(2, length, time, 2, length, time)
@@ -86,53 +83,3 @@ def meson_correlators(U: Float[Array, "mu L T"], kappa: Any) -> MesonCorrelators
         scale * jnp.sum(squared[sink, source], axis=1),
         scale * jnp.sum(local[sink] * local[source], axis=1),
     )
-
-
-class EffectiveMass(NamedTuple):
-    """Effective masses in lattice units with their errors; NaN where there is none.
-
-    Attributes:
-        mass: At the times 1, 2, ..., T/2 - 1.
-        error: Standard errors.
-    """
-
-    mass: Float[np.ndarray, " time"]
-    error: Float[np.ndarray, " time"]
-
-
-def effective_mass(correlators: Float[np.ndarray, "chain step time"]) -> EffectiveMass:
-    r"""Effective masses of a correlator on a periodic lattice, with errors by the Gamma method.
-
-    $m(t) = \mathrm{arcosh}\frac{C(t-1)+C(t+1)}{2C(t)}$, exact for a single hyperbolic cosine. The
-    error is that of the series $\sum_s\frac{\partial m}{\partial C(s)}C_i(s)$, which carries the
-    correlations between times and steps to first order.
-
-    Args:
-        correlators: The correlator of each configuration of each chain.
-
-    Returns:
-        Masses and errors; NaN at times where the argument is below one.
-
-    Raises:
-        ShapeError: There are fewer than 8 steps or 4 times.
-        DataError: An entry is not finite.
-
-    Reference:
-        U. Wolff, arXiv:hep-lat/0306017, for the errors of functions of means.
-    """
-    n_times = correlators.shape[-1]
-    require_shape(n_times >= 4, "correlators", "have at least 4 times", f"{n_times} of them")
-    mean = np.mean(correlators, axis=(0, 1))
-    masses, errors = [], []
-    for t in range(1, n_times // 2):
-        before, here, after = mean[t - 1 : t + 2]
-        cosh = (before + after) / (2.0 * here)
-        if not cosh > 1.0:
-            masses.append(np.nan)
-            errors.append(np.nan)
-            continue
-        slope = 1.0 / (2.0 * here * np.sqrt(cosh**2 - 1.0))
-        series = correlators[..., t - 1 : t + 2] @ np.array([slope, -2.0 * cosh * slope, slope])
-        masses.append(np.arccosh(cosh))
-        errors.append(gamma_method(series).error)
-    return EffectiveMass(np.array(masses), np.array(errors))

@@ -12,13 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Shaped
 
-from diffhep.core.checks import require, require_shape, require_x64
+from diffhep.core.checks import as_integer, require, require_shape, require_x64
 from diffhep.core.typing import Scalar
 from diffhep_lattice.groups.algebra import algebra_coefficients
 from diffhep_lattice.groups.matrices import dagger_multiply, multiply, multiply_dagger, trace
 from diffhep_lattice.links import ahead, is_matrix_field, lattice_of_links
 from diffhep_lattice.observables.angles import plaquette_angles
 from diffhep_lattice.observables.loops import half_plaquettes, line, planes
+
+__citations__ = ("arXiv:1006.4518", "arXiv:hep-lat/0203008")
 
 _DIMENSION = 4
 """Of the charge of SU(N)."""
@@ -168,7 +170,10 @@ def susceptibility(charges: Float[Array, "..."] | Float[np.ndarray, "..."], volu
         The susceptibility in lattice units.
 
     Raises:
-        ConfigError: `volume` is not positive.
+        ConfigError: `volume` is no positive integer.
+        ShapeError: There is no charge.
     """
-    require(volume >= 1, "volume", "be at least 1", volume)
-    return jnp.mean(jnp.square(jnp.asarray(charges))) / volume
+    volume = as_integer(volume, "volume", low=1)
+    values = jnp.asarray(charges)
+    require_shape(values.size >= 1, "charges", "hold at least one charge", f"shape {values.shape}")
+    return jnp.mean(jnp.square(values)) / volume

@@ -6,12 +6,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require, require_real, require_shape, require_type
 from diffhep.core.rng import check_key, key_at, keys_for_chains
 from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Key, PyTree
 from diffhep_lattice.samplers.hmc import HMC
 from diffhep_lattice.samplers.latent_hmc import FlowHMC
+
+__citations__ = ("arXiv:1111.4246",)
 
 Algorithm = TypeVar("Algorithm", HMC, FlowHMC)
 
@@ -48,14 +50,22 @@ def adapt_step_size(
         The tuned algorithm and the chains' last positions.
 
     Raises:
-        ConfigError: `target` or `n_steps` is out of range.
+        ConfigError: `algorithm` is another one, or `target` or `n_steps` is out of range.
+        ShapeError: The leaves of `positions` share no leading axis of at least one chain.
 
     Reference:
         M. D. Hoffman, A. Gelman, arXiv:1111.4246, section 3.2.
     """
     check_key(key)
+    rule = "be made by hmc(...) or flow_hmc(...), which have a step size"
+    require_type(algorithm, (HMC, FlowHMC), "algorithm", rule)
+    require_real(target, "target", "be between 0 and 1")
     require(0.0 < target < 1.0, "target", "be between 0 and 1", target)
-    require(n_steps >= 1, "n_steps", "be a positive integer", n_steps)
+    n_steps = as_integer(n_steps, "n_steps", low=1)
+    axes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(positions)}
+    good = len(axes) == 1 and axes.isdisjoint({(), (0,)})
+    rule = "have one leading axis of at least one chain on every leaf"
+    require_shape(good, "positions", rule, f"leading axes {sorted(axes)}")
     step_size, positions = _warm_up(algorithm, positions, key, n_steps, target)
     return Adapted(_with_step_size(algorithm, step_size), positions)
 

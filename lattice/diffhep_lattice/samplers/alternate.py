@@ -6,10 +6,14 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
-from diffhep.core.checks import require
+from diffhep.core.checks import require, require_type
 from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Flag, Key, PyTree, Scalar
+
+__citations__ = ("doi:10.1214/aos/1176325750",)
 
 
 class AlternateState(NamedTuple):
@@ -71,6 +75,23 @@ class Alternate(AbstractSamplingAlgorithm):
         return AlternateState(position), info
 
 
+def _require_one_density(algorithms: tuple[AbstractSamplingAlgorithm, ...]) -> None:
+    """Raise a `ConfigError` where two actions of one form have other numbers, if these are known.
+
+    Actions of two forms may still be the same: a sum and its terms together.
+    """
+    first: dict[Any, list[Any]] = {}
+    for algorithm in algorithms:
+        leaves, form = jax.tree.flatten(getattr(algorithm, "action", None))
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
+            continue
+        others = first.setdefault(form, leaves)
+        same = all(np.array_equal(a, b) for a, b in zip(leaves, others, strict=True))
+        values = [[np.asarray(leaf).tolist() for leaf in found] for found in (others, leaves)]
+        rule = "sample the same action, with the same couplings"
+        require(same, "algorithms", rule, values)
+
+
 def alternate(*algorithms: AbstractSamplingAlgorithm) -> Alternate:
     """Make one algorithm of several: a step is one step of each in turn.
 
@@ -85,9 +106,14 @@ def alternate(*algorithms: AbstractSamplingAlgorithm) -> Alternate:
         The combined algorithm.
 
     Raises:
-        ConfigError: No algorithm is given.
+        ConfigError: No algorithm is given or something else, or the couplings of their actions
+            differ.
     """
     require(len(algorithms) >= 1, "algorithms", "hold at least one algorithm", algorithms)
+    for algorithm in algorithms:
+        rule = "be sampling algorithms, as in alternate(hmc(action), heatbath(action))"
+        require_type(algorithm, AbstractSamplingAlgorithm, "algorithms", rule)
+    _require_one_density(algorithms)
     kinds = [
         re.sub("(?<=[a-z])(?=[A-Z])", "_", type(algorithm).__name__).lower()
         for algorithm in algorithms

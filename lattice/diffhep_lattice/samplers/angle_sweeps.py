@@ -10,6 +10,8 @@ from diffhep.core.typing import Count, Key, Scalar
 from diffhep_lattice.geometry import neighbour
 from diffhep_lattice.groups import wrap
 
+__citations__ = ("doi:10.2307/2346732",)
+
 _MAX_ROUNDS = 64
 """Rounds of rejection: a link is left as it was once in 0.34**64 = 1e-30 updates."""
 

@@ -1,16 +1,24 @@
 """Heatbath: every link drawn from its density given all others."""
 
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require_type
 from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Flag, Key, Scalar
 from diffhep_lattice.actions.wilson import WilsonAction
 from diffhep_lattice.samplers.sweeps import check_links, heatbath_sweep, overrelaxation_sweep
+
+__citations__ = (
+    "doi:10.1103/PhysRevD.21.2308",
+    "doi:10.1016/0370-2693(85)91632-6",
+    "doi:10.1016/0370-2693(82)90696-7",
+    "doi:10.1103/PhysRevD.36.515",
+)
 
 
 class HeatbathState(NamedTuple):
@@ -54,21 +62,13 @@ class Heatbath(AbstractSamplingAlgorithm):
     """
 
     action: WilsonAction
-    n_overrelaxation: int = eqx.field(static=True)
+    n_overrelaxation: int = eqx.field(
+        static=True, converter=partial(as_integer, name="n_overrelaxation", low=0)
+    )
 
     def __check_init__(self) -> None:
-        require(
-            isinstance(self.action, WilsonAction),
-            "action",
-            "be a WilsonAction: the heatbath draws from its conditional density",
-            type(self.action).__name__,
-        )
-        require(
-            isinstance(self.n_overrelaxation, int) and self.n_overrelaxation >= 0,
-            "n_overrelaxation",
-            "be an integer of at least 0",
-            self.n_overrelaxation,
-        )
+        rule = "be a WilsonAction, whose conditional density the heatbath draws from"
+        require_type(self.action, WilsonAction, "action", rule)
 
     def init(self, position: Shaped[Array, "mu ..."]) -> HeatbathState:
         """The state of a chain that starts at a gauge field on a lattice of even lengths."""
@@ -89,6 +89,8 @@ class Heatbath(AbstractSamplingAlgorithm):
 def heatbath(action: WilsonAction, *, n_overrelaxation: int = 0) -> Heatbath:
     """Exact local updates of all links, for Wilson's action.
 
+    Nothing is summed over the sites: fields in single precision are drawn as well without x64.
+
     Args:
         action: Wilson's action of U(1) in two dimensions or of SU(N) in any.
         n_overrelaxation: Overrelaxation sweeps after each heatbath sweep. They keep the action
@@ -98,8 +100,8 @@ def heatbath(action: WilsonAction, *, n_overrelaxation: int = 0) -> Heatbath:
         The sampling algorithm, for lattices of even lengths.
 
     Raises:
-        ConfigError: `action` is not a `WilsonAction` or `n_overrelaxation` is negative; when a
-            chain starts on a lattice with an odd length, that too.
+        ConfigError: `action` is not a `WilsonAction` or `n_overrelaxation` no integer of at least
+            0; when a chain starts on a lattice with an odd length, that too.
 
     Reference:
         M. Creutz, Phys. Rev. D 21 (1980) 2308; A. D. Kennedy, B. J. Pendleton, Phys. Lett. B 156

@@ -9,14 +9,36 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from diffhep.core.checks import require, require_real
+from diffhep.core.checks import as_integer, as_scalar, describe_value, require, require_real
+from diffhep.core.errors import ConfigError
 from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Key, Scalar
-from diffhep_lattice.actions.base import AbstractAction
+from diffhep_lattice.actions.base import AbstractAction, require_action
 from diffhep_lattice.actions.sum import terms_of
 from diffhep_lattice.groups import kinetic_energy, random_momentum
 from diffhep_lattice.samplers.algorithm import ActionState, MetropolisInfo, metropolis
-from diffhep_lattice.samplers.integrators import AbstractIntegrator, Kick, leapfrog
+from diffhep_lattice.samplers.integrators import (
+    AbstractIntegrator,
+    Kick,
+    leapfrog,
+    require_scales,
+)
+
+__citations__ = ("doi:10.1016/0370-2693(87)91197-X",)
+
+
+def _as_md_dtype(value: Any) -> jnp.dtype | None:
+    """A real floating dtype, or None."""
+    if value is None:
+        return None
+    rule = "be a real floating dtype"
+    try:
+        dtype = jnp.dtype(value)
+    except TypeError:
+        shown = describe_value(value)
+        raise ConfigError(f"Argument `md_dtype` must {rule}, but it is {shown}.") from None
+    require(bool(jnp.issubdtype(dtype, jnp.floating)), "md_dtype", rule, dtype)
+    return dtype
 
 
 class HMC(AbstractSamplingAlgorithm):
@@ -34,19 +56,15 @@ class HMC(AbstractSamplingAlgorithm):
     """
 
     action: AbstractAction
-    step_size: Scalar = eqx.field(converter=partial(jnp.asarray, dtype=float))
-    n_steps: int = eqx.field(static=True)
+    step_size: Scalar = eqx.field(converter=partial(as_scalar, name="step_size"))
+    n_steps: int = eqx.field(static=True, converter=partial(as_integer, name="n_steps", low=1))
     integrator: AbstractIntegrator
-    md_dtype: jnp.dtype | None = eqx.field(static=True, default=None)
+    md_dtype: jnp.dtype | None = eqx.field(static=True, converter=_as_md_dtype, default=None)
 
     def __check_init__(self) -> None:
-        check_trajectory(self.step_size, self.n_steps)
-        require(
-            self.md_dtype is None or bool(jnp.issubdtype(self.md_dtype, jnp.floating)),
-            "md_dtype",
-            "be a real floating dtype",
-            self.md_dtype,
-        )
+        require_action(self.action)
+        require_positive(self.step_size)
+        require_scales(self.integrator, len(terms_of(self.action)))
 
     def init(self, position: Shaped[Array, "mu ..."]) -> ActionState:
         """The state of a chain that starts at a gauge field."""
@@ -56,7 +74,7 @@ class HMC(AbstractSamplingAlgorithm):
         """One trajectory and its test."""
         momentum_key, test_key = jax.random.split(key)
         group = self.action.group
-        start = self._in_md_precision(state.position)
+        start = self.in_md_precision(state.position)
         momentum = random_momentum(group, start, key=momentum_key)
         position, final_momentum = self.trajectory(start, momentum)
         proposal = self.init(group.project(position.astype(state.position.dtype)))
@@ -89,17 +107,24 @@ class HMC(AbstractSamplingAlgorithm):
             drift, kicks, position, momentum, step_size=self.step_size, n_steps=self.n_steps
         )
 
-    def _in_md_precision(self, position: Shaped[Array, "mu ..."]) -> Shaped[Array, "mu ..."]:
+    def in_md_precision(self, position: Shaped[Array, "mu ..."]) -> Shaped[Array, "mu ..."]:
+        """A gauge field rounded to the precision of the trajectory.
+
+        Args:
+            position: The gauge field.
+
+        Returns:
+            The field in `md_dtype`, or as it is where there is none.
+        """
         if self.md_dtype is None:
             return position
         is_complex = jnp.issubdtype(position.dtype, jnp.complexfloating)
         return position.astype(jnp.result_type(self.md_dtype, 1j) if is_complex else self.md_dtype)
 
 
-def check_trajectory(step_size: Scalar, n_steps: int) -> None:
-    """Raise a `ConfigError` unless a trajectory has a positive step size and number of steps."""
+def require_positive(step_size: Scalar) -> None:
+    """Raise a `ConfigError` unless a step size is finite and positive."""
     require_real(step_size, "step_size", "be finite and positive", low=sys.float_info.min)
-    require(isinstance(n_steps, int) and n_steps >= 1, "n_steps", "be a positive integer", n_steps)
 
 
 def hmc(
@@ -121,20 +146,23 @@ def hmc(
             one for an action that is a `SumAction`.
         md_dtype: Precision of the trajectory, such as `jnp.float32` for a field in double
             precision: the field is rounded, followed, and its end projected back onto the group in
-            double precision, where both energies are taken. That is faster and keeps the
-            acceptance as long as the rounding of the forces, about 1e-7 of each, stays small
-            against dH; but the map is reversible only to the precision of `md_dtype`, so that
-            detailed balance holds to about that relative accuracy and not to that of the field.
+            double precision, where both energies are taken. That keeps the acceptance, for rounding
+            changes dH by far less than the integrator does. But a trajectory there and back misses
+            its start by rounding errors, and what is left of dH then is the logarithm by which
+            detailed balance is violated: some 2e-4 for SU(3) on 8^4 sites in single precision. It
+            grows with the root of the volume and with the length of the trajectory.
 
     Returns:
         The sampling algorithm; its states hold the field and its action.
 
     Raises:
-        ConfigError: `step_size` or `n_steps` is not positive, or `md_dtype` is no real floating
-            dtype.
+        ConfigError: `action` is no action, `step_size` is no positive number, `n_steps` no positive
+            integer, `integrator` no integrator or one with more time scales than the action has
+            terms, or `md_dtype` no real floating dtype.
+        ShapeError: `step_size` is an array with axes.
 
     Reference:
         S. Duane, A. D. Kennedy, B. J. Pendleton, D. Roweth, Phys. Lett. B 195 (1987) 216.
     """
-    dtype = None if md_dtype is None else jnp.dtype(md_dtype)
-    return HMC(action, step_size, n_steps, integrator or leapfrog(), dtype)
+    chosen = leapfrog() if integrator is None else integrator
+    return HMC(action, step_size, n_steps, chosen, md_dtype)

@@ -8,8 +8,10 @@ from jaxtyping import Array, Shaped
 from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Key, Scalar
 from diffhep_lattice.actions.base import AbstractAction
-from diffhep_lattice.flows.base import AbstractFlow
+from diffhep_lattice.flows.base import AbstractFlow, require_pair
 from diffhep_lattice.samplers.algorithm import MetropolisInfo, metropolis
+
+__citations__ = ("arXiv:1904.12072",)
 
 
 class IndependenceState(NamedTuple):
@@ -37,6 +39,9 @@ class IndependenceMetropolis(AbstractSamplingAlgorithm):
 
     flow: AbstractFlow
     action: AbstractAction
+
+    def __check_init__(self) -> None:
+        require_pair(self.flow, self.action)
 
     def init(self, position: Shaped[Array, "mu ..."]) -> IndependenceState:
         """The state of a chain that starts at a gauge field; evaluates the flow's density."""
@@ -66,6 +71,10 @@ def independence_metropolis(flow: AbstractFlow, action: AbstractAction) -> Indep
 
     Returns:
         The sampling algorithm; its states hold the field and its log-weight.
+
+    Raises:
+        ConfigError: `flow` or `action` is none, or the action is not one of angles.
+        ShapeError: When a chain starts at a field that is not on the flow's lattice.
 
     Reference:
         M. S. Albergo, G. Kanwar, P. E. Shanahan, arXiv:1904.12072.

@@ -5,11 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffhep.core.checks import require, require_type
 from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Key
-from diffhep_lattice.actions.base import AbstractAction
+from diffhep_lattice.actions.base import AbstractAction, require_action
+from diffhep_lattice.actions.xy import XYAction
 from diffhep_lattice.geometry import Lattice, require_plane
+from diffhep_lattice.groups import U1
 from diffhep_lattice.samplers.algorithm import ActionState, MetropolisInfo, metropolis
+
+__citations__ = ("arXiv:1203.2560",)
 
 
 def uniform_flux(lattice: Lattice, charge: int = 1) -> Float[np.ndarray, "mu L T"]:
@@ -44,6 +49,12 @@ class InstantonHit(AbstractSamplingAlgorithm):
 
     action: AbstractAction
 
+    def __check_init__(self) -> None:
+        require_action(self.action)
+        require_type(self.action.group, U1, "action.group", "be U1()")
+        is_gauge = not isinstance(self.action, XYAction)
+        require(is_gauge, "action", "be one of a gauge field", type(self.action).__name__)
+
     def init(self, position: Float[Array, "mu L T"]) -> ActionState:
         """The state of a chain that starts at a gauge field."""
         require_plane(position)
@@ -73,6 +84,9 @@ def instanton_hit(action: AbstractAction) -> InstantonHit:
 
     Returns:
         The sampling algorithm; its states hold the field and its action.
+
+    Raises:
+        ConfigError: `action` is no action of U(1).
 
     Reference:
         F. Fucito, S. Solomon, Phys. Lett. B 134 (1984) 230; "instanton hits" after

@@ -19,8 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffhep.core.checks import require
+from diffhep.core.checks import as_integer, require, require_type
+from diffhep.core.citations import cites
+from diffhep.core.errors import ConfigError
 from diffhep.core.typing import PyTree, Scalar
+
+__citations__ = ("doi:10.1016/S0010-4655(02)00754-3", "arXiv:hep-lat/0505020")
 
 Drift: TypeAlias = Callable[[PyTree, PyTree, Scalar], PyTree]
 """`drift(position, momentum, time)`, the position moved for a time."""
@@ -76,6 +80,29 @@ class AbstractIntegrator(eqx.Module):
         Returns:
             Position and momentum after `n_steps` steps.
         """
+
+
+def require_scales(integrator: Any, n_terms: int) -> None:
+    """Raise a `ConfigError` unless an integrator has a term of the action for each time scale.
+
+    Args:
+        integrator: The integrator.
+        n_terms: Number of terms of the action.
+
+    Raises:
+        ConfigError: It is no integrator, or it has more time scales than terms.
+    """
+    require_type(
+        integrator, AbstractIntegrator, "integrator", "be an integrator, such as leapfrog()"
+    )
+    n_scales = 1
+    while isinstance(integrator, Nested):
+        n_scales, integrator = n_scales + 1, integrator.inner
+    if n_terms < n_scales:
+        raise ConfigError(
+            f"Argument `action` must be a SumAction with a term for each of the {n_scales} time "
+            f"scales of the integrator, but it has {n_terms}."
+        )
 
 
 class Splitting(AbstractIntegrator):
@@ -208,6 +235,7 @@ class Splitting(AbstractIntegrator):
         return stage
 
 
+@cites("doi:10.1016/0550-3213(92)90263-B")
 class Nested(AbstractIntegrator):
     """Two time scales: the first term of the action outside, all others within the drifts.
 
@@ -218,7 +246,7 @@ class Nested(AbstractIntegrator):
         order: The lower of the two orders.
 
     Raises:
-        ConfigError: `n_inner` is no positive integer.
+        ConfigError: `outer` or `inner` is no such scheme, or `n_inner` no positive integer.
     """
 
     outer: Splitting
@@ -227,12 +255,11 @@ class Nested(AbstractIntegrator):
     order: int = eqx.field(static=True)
 
     def __init__(self, outer: Splitting, inner: AbstractIntegrator, n_inner: int) -> None:
-        require(
-            isinstance(n_inner, int) and n_inner >= 1, "n_inner", "be a positive integer", n_inner
-        )
+        require_type(outer, Splitting, "outer", "be an integrator with one time scale")
+        require_type(inner, AbstractIntegrator, "inner", "be an integrator, such as leapfrog()")
         self.outer = outer
         self.inner = inner
-        self.n_inner = n_inner
+        self.n_inner = as_integer(n_inner, "n_inner", low=1)
         self.order = min(outer.order, inner.order)
 
     def integrate(
@@ -246,12 +273,7 @@ class Nested(AbstractIntegrator):
         n_steps: int,
     ) -> State:
         """Follow one trajectory, the first kick on the outer time scale."""
-        require(
-            len(kicks) >= 2,
-            "action",
-            "be a SumAction with a term for every time scale of the integrator",
-            f"{len(kicks)} term",
-        )
+        require_scales(self, len(kicks))
 
         def flow(q: PyTree, p: PyTree, time: Scalar) -> State:
             return self.inner.integrate(
@@ -264,6 +286,7 @@ class Nested(AbstractIntegrator):
         )
 
 
+@cites("doi:10.1103/PhysRev.159.98")
 def leapfrog() -> Splitting:
     r"""The Störmer-Verlet scheme in its position version: second order, one force a step.
 
@@ -320,6 +343,7 @@ def omelyan4() -> Splitting:
     )
 
 
+@cites("doi:10.1016/S0010-4655(02)00754-3", "arXiv:0910.2950", "arXiv:1111.5059")
 def force_gradient() -> Splitting:
     r"""The scheme of fourth order with the gradient of the force, four forces a step.
 
@@ -346,6 +370,7 @@ def force_gradient() -> Splitting:
     )
 
 
+@cites("doi:10.1016/0550-3213(92)90263-B")
 def nested(outer: Splitting, inner: AbstractIntegrator, *, n_inner: int) -> Nested:
     """Put the terms of an action on different time scales.
 
@@ -362,7 +387,7 @@ def nested(outer: Splitting, inner: AbstractIntegrator, *, n_inner: int) -> Nest
         The integrator, for an action with a term for every time scale.
 
     Raises:
-        ConfigError: `n_inner` is no positive integer.
+        ConfigError: `outer` or `inner` is no such scheme, or `n_inner` no positive integer.
 
     Reference:
         J. C. Sexton, D. H. Weingarten, Nucl. Phys. B 380 (1992) 665.

@@ -8,14 +8,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
+from diffhep.core.checks import as_integer, as_scalar
 from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Key, PyTree, Scalar
 from diffhep_lattice.actions.base import AbstractAction
-from diffhep_lattice.flows.base import AbstractFlow
+from diffhep_lattice.flows.base import AbstractFlow, count_batch_axes, require_pair
 from diffhep_lattice.groups import kinetic_energy
 from diffhep_lattice.samplers.algorithm import MetropolisInfo, metropolis
-from diffhep_lattice.samplers.hmc import check_trajectory
-from diffhep_lattice.samplers.integrators import AbstractIntegrator, leapfrog
+from diffhep_lattice.samplers.hmc import require_positive
+from diffhep_lattice.samplers.integrators import AbstractIntegrator, leapfrog, require_scales
+
+__citations__ = ("arXiv:0907.5491", "arXiv:2201.01862")
 
 
 class LatentState(NamedTuple):
@@ -48,17 +51,22 @@ class FlowHMC(AbstractSamplingAlgorithm):
 
     flow: AbstractFlow
     action: AbstractAction
-    step_size: Scalar = eqx.field(converter=partial(jnp.asarray, dtype=float))
-    n_steps: int = eqx.field(static=True)
+    step_size: Scalar = eqx.field(converter=partial(as_scalar, name="step_size"))
+    n_steps: int = eqx.field(static=True, converter=partial(as_integer, name="n_steps", low=1))
     integrator: AbstractIntegrator
 
     def __check_init__(self) -> None:
-        check_trajectory(self.step_size, self.n_steps)
+        require_pair(self.flow, self.action)
+        require_positive(self.step_size)
+        # The action and the flow's Jacobian make one potential.
+        require_scales(self.integrator, 1)
 
     def init(self, position: Shaped[Array, "mu ..."]) -> LatentState:
         """The state of a chain that starts at a gauge field; inverts the flow."""
+        action = self.action(position)
+        count_batch_axes(self.flow, position, "position")
         latent, log_det = self.flow.inverse_and_log_det(position)
-        return LatentState(position, latent, self.action(position) + log_det)
+        return LatentState(position, latent, action + log_det)
 
     def potential(self, latent: PyTree) -> tuple[Scalar, Shaped[Array, "mu ..."]]:
         """The potential of the latent variables, and the field they stand for."""
@@ -130,15 +138,20 @@ def flow_hmc(
         action: The action to sample.
         step_size: Time of one integrator step, in molecular-dynamics units; an array leaf.
         n_steps: Steps of one trajectory.
-        integrator: `leapfrog()` if left out, or another scheme of `samplers.integrators`.
+        integrator: `leapfrog()` if left out, or another scheme of `samplers.integrators` with one
+            time scale.
 
     Returns:
         The sampling algorithm; its states hold the field and its latent variables.
 
     Raises:
-        ConfigError: `step_size` or `n_steps` is not positive.
+        ConfigError: `flow` or `action` is none, or the action is not one of angles, `step_size` is
+            no positive number, `n_steps` no positive integer, or `integrator` no such scheme.
+        ShapeError: `step_size` is an array with axes; when a chain starts at a field that is not
+            on the flow's lattice, that too.
 
     Reference:
         M. Lüscher, arXiv:0907.5491; X.-Y. Jin, arXiv:2201.01862.
     """
-    return FlowHMC(flow, action, step_size, n_steps, integrator or leapfrog())
+    chosen = leapfrog() if integrator is None else integrator
+    return FlowHMC(flow, action, step_size, n_steps, chosen)

@@ -25,6 +25,8 @@ from diffhep_lattice.actions.plaquettes import link_staples
 from diffhep_lattice.actions.wilson import WilsonAction
 from diffhep_lattice.groups.matrices import multiply
 
+__citations__ = ("doi:10.1016/0370-2693(82)90696-7", "doi:10.1016/0370-2693(85)91632-6")
+
 _MAX_ROUNDS = 64
 """Rounds of rejection: an element is left as it was once in 0.34**64 = 1e-30 updates."""
 

@@ -5,11 +5,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
-from diffhep.core.checks import require
+from diffhep.core.checks import require_type
 from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Flag, Key, Scalar
 from diffhep_lattice.actions.wilson import WilsonAction
 from diffhep_lattice.samplers.sweeps import check_links, overrelaxation_sweep
+
+__citations__ = ("doi:10.1103/PhysRevD.36.515", "doi:10.1103/PhysRevLett.58.2394")
 
 
 class OverrelaxationState(NamedTuple):
@@ -49,12 +51,8 @@ class Overrelaxation(AbstractSamplingAlgorithm):
     action: WilsonAction
 
     def __check_init__(self) -> None:
-        require(
-            isinstance(self.action, WilsonAction),
-            "action",
-            "be a WilsonAction: overrelaxation reflects in its conditional density",
-            type(self.action).__name__,
-        )
+        rule = "be a WilsonAction, in whose conditional density overrelaxation reflects"
+        require_type(self.action, WilsonAction, "action", rule)
 
     def init(self, position: Shaped[Array, "mu ..."]) -> OverrelaxationState:
         """The state of a chain that starts at a gauge field on a lattice of even lengths."""

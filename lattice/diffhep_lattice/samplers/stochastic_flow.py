@@ -12,6 +12,7 @@ Reference:
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,13 +22,18 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 from scipy.optimize import root_scalar
 
-from diffhep.core.checks import require, require_shape, require_x64
+from diffhep.core.checks import as_integer, require, require_shape, require_type, require_x64
+from diffhep.core.citations import cites
+from diffhep.core.errors import ConfigError
 from diffhep.core.rng import key_at, keys_for_chains
+from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.stats import log_mean_weight
 from diffhep.core.typing import Key, Scalar
-from diffhep_lattice.actions.base import AbstractAction
+from diffhep_lattice.actions.base import AbstractAction, require_action
 from diffhep_lattice.flows.base import AbstractBijection
 from diffhep_lattice.flows.compose import stack
+
+__citations__ = ("arXiv:cond-mat/9610209", "arXiv:2002.06707", "arXiv:2201.08862")
 
 
 class WorkSample(NamedTuple):
@@ -67,7 +73,11 @@ class StochasticFlow(eqx.Module):
 
         Returns:
             Configurations at the end, to be weighted by $e^{-W}$.
+
+        Raises:
+            ShapeError: There is no trajectory, or a field is none of the actions'.
         """
+        _require_trajectories(starts, "starts")
         keys = keys_for_chains(key, starts.shape[0])
         return WorkSample(*jax.vmap(self._forward)(keys, starts))
 
@@ -84,7 +94,18 @@ class StochasticFlow(eqx.Module):
 
         Returns:
             Configurations at the beginning of the schedule, and the reverse work.
+
+        Raises:
+            ShapeError: There is no trajectory, or a field is none of the actions'.
+            ConfigError: The prior is not of the same form as the other actions.
         """
+        _require_trajectories(ends, "ends")
+        forms = [jax.tree.structure(x) for x in (self.prior, self.updates.action)]
+        if forms[0] != forms[1]:
+            raise ConfigError(
+                "Argument `prior` must be of the same form as the actions of the updates for the "
+                f"reverse process, but it is of type {type(self.prior).__name__}."
+            )
         keys = keys_for_chains(key, ends.shape[0])
         return WorkSample(*jax.vmap(self._backward)(keys, ends))
 
@@ -144,6 +165,13 @@ def work_of_step(
     return U, update.action(U) - before - log_det
 
 
+def _require_trajectories(fields: Any, name: str) -> None:
+    """Raise an error unless there is an array with a leading axis of trajectories."""
+    require_type(fields, (jax.Array, np.ndarray), name, "be an array")
+    good = fields.ndim >= 1 and fields.shape[0] >= 1
+    require_shape(good, name, "hold at least one field", f"shape {fields.shape}")
+
+
 def _shifted_actions(prior: AbstractAction, stacked: AbstractAction) -> AbstractAction:
     def shift(first: Array, rest: Array) -> Array:
         if not eqx.is_array(rest):
@@ -170,14 +198,28 @@ def stochastic_flow(
         The flow.
 
     Raises:
-        ConfigError: There is no step, the numbers differ, or the couplings of the schedule are
+        ConfigError: There is no step, the numbers differ, updates or bijections are something
+            else or not all of one form, the groups differ, or the couplings of the schedule are
             not monotone.
     """
     require_x64("the work")
+    require_action(prior, "prior")
+    require_type(updates, Sequence, "updates", "be a list of sampling algorithms")
     require(len(updates) >= 1, "updates", "hold at least one algorithm", len(updates))
+    for update in updates:
+        require_type(update, AbstractSamplingAlgorithm, "updates", "hold sampling algorithms")
+        require_action(getattr(update, "action", None), "updates[...].action")
+        group = update.action.group
+        rule = f"be {prior.group}, as the prior's"
+        require(group == prior.group, "updates[...].action.group", rule, group)
+    _require_one_form(updates, "updates")
     if bijections is not None:
+        require_type(bijections, Sequence, "bijections", "be a list of bijections")
         same = len(bijections) == len(updates)
         require(same, "bijections", f"be {len(updates)}, as the updates", len(bijections))
+        for bijection in bijections:
+            require_type(bijection, AbstractBijection, "bijections", "hold bijections")
+        _require_one_form(bijections, "bijections")
     actions: list[Any] = [prior, *(update.action for update in updates)]
     if all(hasattr(action, "beta") for action in actions):
         values = np.array([float(action.beta) for action in actions])
@@ -186,6 +228,21 @@ def stochastic_flow(
     return StochasticFlow(
         prior, stack(list(updates)), None if bijections is None else stack(list(bijections))
     )
+
+
+def _require_one_form(modules: Sequence[Any], name: str) -> None:
+    """Raise a `ConfigError` unless modules differ in the values of their arrays alone."""
+
+    def form(module: Any) -> Any:
+        leaves, structure = jax.tree.flatten(module)
+        return structure, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
+
+    for index, module in enumerate(modules):
+        if form(module) != form(modules[0]):
+            raise ConfigError(
+                f"Argument `{name}` must be alike but for the values of their arrays, but number "
+                f"{index} differs from the first."
+            )
 
 
 class StepwiseWork(eqx.Module):
@@ -201,12 +258,12 @@ class StepwiseWork(eqx.Module):
     """
 
     configurations: Shaped[Array, "config mu ..."]
-    batch: int = eqx.field(static=True, default=8)
+    batch: int = eqx.field(
+        static=True, converter=partial(as_integer, name="batch", low=1), default=8
+    )
 
     def __check_init__(self) -> None:
-        require(self.batch >= 1, "batch", "be at least 1", self.batch)
-        n = self.configurations.shape[0]
-        require_shape(n >= 1, "configurations", "hold at least one field", f"{n} of them")
+        _require_trajectories(self.configurations, "configurations")
 
     def __call__(self, flow: StochasticFlow, key: Key, step: Array) -> tuple[Scalar, dict]:
         """The mean work of a batch; only the maps' parameters have a gradient."""
@@ -240,6 +297,7 @@ class FreeEnergy(NamedTuple):
     error: float
 
 
+@cites("arXiv:cond-mat/9610209")
 def jarzynski(work: Float[Array, " trajectory"] | Float[np.ndarray, " trajectory"]) -> FreeEnergy:
     r"""$\log(Z_N/Z_0) = \log\langle e^{-W}\rangle$ of independent trajectories.
 
@@ -257,6 +315,7 @@ def jarzynski(work: Float[Array, " trajectory"] | Float[np.ndarray, " trajectory
     return FreeEnergy(float(value), float(error))
 
 
+@cites("arXiv:cond-mat/9901352", "doi:10.1016/0021-9991(76)90078-4")
 def crooks(
     work: Float[Array, " trajectory"] | Float[np.ndarray, " trajectory"],
     work_back: Float[Array, " reverse"] | Float[np.ndarray, " reverse"],
@@ -274,6 +333,10 @@ def crooks(
     Returns:
         The logarithm of the ratio of partition functions and its asymptotic standard error.
 
+    Raises:
+        ShapeError: There are less than 2 trajectories of one kind.
+        ConfigError: Some work is not finite.
+
     Reference:
         C. H. Bennett, J. Comput. Phys. 22 (1976) 245; G. E. Crooks, arXiv:cond-mat/9901352;
         M. R. Shirts et al., Phys. Rev. Lett. 91 (2003) 140601 (the error).
@@ -285,6 +348,9 @@ def crooks(
         "and `work_back` hold at least 2 trajectories each",
         f"shapes {forward.shape} and {back.shape}",
     )
+    for name, values in (("work", forward), ("work_back", back)):
+        wild = values[~np.isfinite(values)]
+        require(wild.size == 0, name, "be finite", float(wild[0]) if wild.size else 0.0)
     shift = np.log(forward.size / back.size)
 
     def occupied(x: np.ndarray) -> np.ndarray:
