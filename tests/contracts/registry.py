@@ -270,9 +270,6 @@ SAMPLERS = {
     "hmc_xy": SamplerCase(
         lambda step: hmc(XYAction(1.0), step_size=step, n_steps=5), _STEPS, scalars()
     ),
-    "hmc_schwinger": SamplerCase(
-        lambda step: hmc(SchwingerAction(2.0, 0.2), step_size=step, n_steps=3), _STEPS
-    ),
     "heatbath": SamplerCase(lambda beta: heatbath(WilsonAction(beta), n_overrelaxation=1), _BETAS),
     "instanton_hit": SamplerCase(lambda beta: instanton_hit(WilsonAction(beta)), _BETAS),
     "alternate": SamplerCase(

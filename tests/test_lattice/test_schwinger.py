@@ -11,14 +11,9 @@ from diffhep.core.sampling import sample
 from diffhep.core.stats import gamma_method
 from diffhep_lattice import exact
 from diffhep_lattice.actions.schwinger import SchwingerAction
-from diffhep_lattice.flows.multiscale import multiscale_flow
-from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.groups import U1
 from diffhep_lattice.observables import plaquette
-from diffhep_lattice.samplers.alternate import alternate
 from diffhep_lattice.samplers.hmc import hmc
-from diffhep_lattice.samplers.independence import independence_metropolis
-from diffhep_lattice.samplers.latent_hmc import flow_hmc
 
 pytestmark = pytest.mark.fast
 
@@ -59,19 +54,6 @@ def test_hmc_samples_the_model(n_flavours, key):
     agrees(np.exp(-result.info["energy_change"][:, 20:]), 1.0)
     assert np.mean(result.info["acceptance_probability"]) > 0.8
     assert np.mean(sign) > 0.9
-
-
-def test_flow_samplers_sample_the_model(key):
-    """Independence Metropolis and HMC in latent space, both with one flow."""
-    action = SchwingerAction(_BETA, _KAPPA)
-    flow = multiscale_flow(Lattice((2, 2)), key=key, n_bins=2, width=2)
-    algorithm = alternate(
-        flow_hmc(flow, action, step_size=0.2, n_steps=3), independence_metropolis(flow, action)
-    )
-    result = sample(
-        algorithm, starts(key), 200, observe={"plaquette": plaquette}, key=key, progress=False
-    )
-    agrees(result.observables["plaquette"][:, 20:], exact.schwinger_2x2(_BETA, _KAPPA, 2).plaquette)
 
 
 def test_singular_operator_outside_of_jit():

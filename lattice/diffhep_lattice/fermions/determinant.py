@@ -94,14 +94,20 @@ def log_determinant_force(U: Float[Array, "mu L T"], kappa: Any) -> Float[Array,
         kappa: Hopping parameter, at least 0.
 
     Returns:
-        The gradient in the precision of `U`; not finite where the operator is singular.
+        The gradient in the dtype of `U`; not a number where the operator is singular.
 
     Raises:
         ShapeError: `U` is no gauge field in two dimensions.
         ConfigError: `kappa` is negative or not finite.
     """
     check_kappa(kappa)
-    return jax.grad(lambda V: _determinant(V, jnp.asarray(kappa, U.dtype)).log_abs)(U)
+
+    def log_abs_and_sign(V: Array) -> tuple[Scalar, Scalar]:
+        found = _determinant(V, jnp.asarray(kappa, U.dtype))
+        return found.log_abs, found.sign
+
+    force, sign = jax.grad(log_abs_and_sign, has_aux=True)(U)
+    return jnp.where(sign == 0.0, jnp.nan, force)
 
 
 def _determinant(U: Float[Array, "mu L T"], kappa: Scalar) -> FermionDeterminant:
@@ -116,7 +122,7 @@ def _determinant(U: Float[Array, "mu L T"], kappa: Scalar) -> FermionDeterminant
     pivots.append(_invert(last)[1])
     smallest = jnp.min(jnp.stack([found.smallest for found in pivots]))
     largest = jnp.max(jnp.stack([found.largest for found in pivots]))
-    singular = smallest < U.size * jnp.finfo(U.dtype).eps * largest
+    singular = smallest < U.size * jnp.finfo(last.dtype).eps * largest
     phase = jnp.prod(jnp.stack([found.phase for found in pivots])).real
     log_abs = sum((found.log_abs for found in pivots[1:]), pivots[0].log_abs)
     return FermionDeterminant(
