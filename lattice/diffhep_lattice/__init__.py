@@ -73,6 +73,7 @@ from diffhep_lattice.samplers import nested as nested
 from diffhep_lattice.samplers import omelyan2 as omelyan2
 from diffhep_lattice.samplers import omelyan4 as omelyan4
 from diffhep_lattice.samplers import overrelaxation as overrelaxation
+from diffhep_lattice.samplers import pseudofermion_hmc as pseudofermion_hmc
 from diffhep_lattice.samplers import stochastic_flow as stochastic_flow
 from diffhep_lattice.training import ForwardKL as ForwardKL
 from diffhep_lattice.training import ReverseKL as ReverseKL

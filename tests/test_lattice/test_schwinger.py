@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.errors import ConfigError, ConvergenceError
 from diffhep.core.sampling import sample
 from diffhep.core.stats import gamma_method
@@ -60,23 +59,6 @@ def test_singular_operator_outside_of_jit():
     with pytest.raises(ConvergenceError, match="it is singular at kappa"):
         SchwingerAction(_BETA, 0.25)(_SINGULAR)
     assert float(eqx.filter_jit(SchwingerAction(_BETA, 0.25))(_SINGULAR)) == np.inf
-
-
-def test_chain_at_a_singular_operator_is_saved(tmp_path, key):
-    """The loop names the failed chain and leaves its field beside the checkpoint."""
-    checkpoint = Checkpoint(tmp_path / "chain.ckpt")
-    algorithm = hmc(SchwingerAction(_BETA, 0.25), step_size=0.1, n_steps=2)
-    with pytest.raises(ConvergenceError, match="chain 0 did not at step 0"):
-        sample(
-            algorithm,
-            _SINGULAR[None],
-            4,
-            observe={"plaquette": plaquette},
-            key=key,
-            checkpoint=checkpoint,
-            progress=False,
-        )
-    assert (tmp_path / "chain.ckpt.failed").exists()
 
 
 def test_bad_arguments():

@@ -15,6 +15,7 @@ from diffhep_lattice.samplers.integrators import omelyan2 as omelyan2
 from diffhep_lattice.samplers.integrators import omelyan4 as omelyan4
 from diffhep_lattice.samplers.latent_hmc import flow_hmc as flow_hmc
 from diffhep_lattice.samplers.overrelaxation import overrelaxation as overrelaxation
+from diffhep_lattice.samplers.pseudofermion_hmc import pseudofermion_hmc as pseudofermion_hmc
 from diffhep_lattice.samplers.stochastic_flow import StepwiseWork as StepwiseWork
 from diffhep_lattice.samplers.stochastic_flow import StochasticFlow as StochasticFlow
 from diffhep_lattice.samplers.stochastic_flow import crooks as crooks
