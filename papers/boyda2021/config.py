@@ -74,7 +74,7 @@ class Config:
         training: The flow at every point.
         chains: The samplers at every point.
         n_samples: Samples for effective sample size and log Z.
-        scan_lengths: Other lattices that the last point's flow is moved to as it is.
+        scan_lengths: Other lattices that the first point's flow is moved to as it is.
         baseline: Whether the flow without conditional maps is measured where samplers run.
         largest_size: Bar for the number of parameters.
     """
@@ -113,7 +113,7 @@ PRESETS = {
     "demo": Config(length=16, points=(SU2[2],), scan_lengths=(8,), baseline=True),
     "full": Config(
         length=16,
-        points=(*SU2, *SU3),
+        points=(*SU3, *SU2),
         scan_lengths=(8,),
         baseline=True,
     ),

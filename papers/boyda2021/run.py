@@ -1,7 +1,5 @@
 """Spectral flows for two-dimensional SU(2) and SU(3) theory beside classical samplers."""
 
-from typing import Any
-
 import equinox as eqx
 import numpy as np
 
@@ -21,6 +19,9 @@ from papers.boyda2021.stages import Place
 
 __all__ = ["PRESETS", "Config", "run"]
 
+PUBLISHED_LENGTH = 16
+"""The lattice of the published effective sample sizes."""
+
 CHUNK = 512
 """Samples per program call."""
 
@@ -36,20 +37,21 @@ def run(config: Config, directory: RunDir, *, key: Key) -> list[Claim]:
     Returns:
         The claims.
     """
-    made: list[Claim] = []
-    arrays: dict[str, Any] = {}
     lattice = Lattice((config.length, config.length))
+    made: list[Claim] = []
+    trained: list[tuple[Place, CouplingFlow]] = []
     for point in config.points:
         named = key_for(key, f"SU({point.n_colors}) {point.beta}")
         place = Place(point, lattice, directory, named)
         flow, claims = _flow(place, config)
+        trained.append((place, flow))
         made += claims
-        if point.run_samplers:
+    made += _scan(*trained[0], config)
+    for place, flow in trained:
+        if place.point.run_samplers:
             made += _samplers(place, config, flow)
-        if point == config.points[-1]:
-            made += _scan(place, config, flow)
-        arrays |= place.arrays
-        directory.save_data(arrays, {"length": config.length})
+    arrays = {name: value for place, _ in trained for name, value in place.arrays.items()}
+    directory.save_data(arrays, {"length": config.length})
     return made
 
 
@@ -66,7 +68,9 @@ def _flow(place: Place, config: Config) -> tuple[CouplingFlow, list[Claim]]:
     place.keep("flow", ess=ess, log_z=log_z, parameters=size, training_seconds=seconds)
     place.keep("flow", acceptance=[report.acceptance, report.acceptance_error])
     place.keep("exact", log_z=place.log_z, bar=point.smallest_ess)
-    source = "arXiv:2008.05456"
+    pull = (report.log_z - place.log_z) / report.log_z_error
+    place.directory.log(place.stage("report"), report.n, ess=report.ess, log_z_pull=pull)
+    source = "arXiv:2008.05456" if config.length == PUBLISHED_LENGTH else "target"
     made = [
         Claim(f"{place.name} flow: ESS", *ess, point.smallest_ess, source, ">="),
         Claim(f"{place.name} flow: log Z", *log_z, place.log_z, "exact", "pull<3"),
@@ -112,7 +116,7 @@ def _loops(place: Place, name: str, result: SampleResult) -> list[Claim]:
     return made
 
 
-def _scan(place: Place, config: Config, flow: CouplingFlow) -> list[Claim]:
+def _scan(place: Place, flow: CouplingFlow, config: Config) -> list[Claim]:
     """The same parameters on other lattices: log Z there, and the effective sample size."""
     made, point = [], place.point
     rows = [[config.length, *place.arrays[f"{place.name}/flow/ess"]]]
