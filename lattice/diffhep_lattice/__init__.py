@@ -37,6 +37,7 @@ from diffhep_lattice.groups import U1 as U1
 from diffhep_lattice.groups import Reals as Reals
 from diffhep_lattice.level_training import train_levels as train_levels
 from diffhep_lattice.observables import charge_density as charge_density
+from diffhep_lattice.observables import effective_mass as effective_mass
 from diffhep_lattice.observables import energy_density as energy_density
 from diffhep_lattice.observables import field_strength as field_strength
 from diffhep_lattice.observables import gauge_transform as gauge_transform
@@ -48,7 +49,10 @@ from diffhep_lattice.observables import spatial_plaquette as spatial_plaquette
 from diffhep_lattice.observables import susceptibility as susceptibility
 from diffhep_lattice.observables import temporal_plaquette as temporal_plaquette
 from diffhep_lattice.observables import topological_charge as topological_charge
+from diffhep_lattice.observables import two_point_function as two_point_function
+from diffhep_lattice.observables import two_point_susceptibility as two_point_susceptibility
 from diffhep_lattice.observables import wilson_loop as wilson_loop
+from diffhep_lattice.observables import zero_momentum_correlator as zero_momentum_correlator
 from diffhep_lattice.samplers import adapt_step_size as adapt_step_size
 from diffhep_lattice.samplers import alternate as alternate
 from diffhep_lattice.samplers import crooks as crooks
