@@ -60,7 +60,13 @@ def _quality(panel: Any, data: Data) -> None:
         if rows:
             x, found = [x for x, _ in rows], np.array([row for _, row in rows])
             panel.errorbar(x, found[:, 0], found[:, 1], fmt=marker, label=label)
-    panel.plot(at, [float(data[f"{n}/exact/bar"]) for n in names], "_k", ms=14, label="published, $16\\times16$")
+    panel.plot(
+        at,
+        [float(data[f"{n}/exact/bar"]) for n in names],
+        "_k",
+        ms=14,
+        label="published, $16\\times16$",
+    )
     known = [float(data.get(f"{n}/baseline/exact", np.nan)) for n in names]
     panel.plot(at, known, "x", color="0.5", label="$z(\\beta)^2/z(2\\beta)$")
     panel.set_xticks(at, _labels(names), fontsize=6)
