@@ -29,9 +29,8 @@ class SchwingerAction(AbstractAction):
     $\langle O\rangle = \langle O\,s\rangle/\langle s\rangle$ with $s$ = `sign(U)`; it is negative
     in exceptional fields alone, and never for $\kappa < 1/4$.
 
-    Where $D$ is singular to rounding the action is $+\infty$: proposals are refused there, and a
-    chain that starts there ends in the `ConvergenceError` of the loop that drives it, which saves
-    the field beside the checkpoint.
+    Where $D$ is singular to rounding the action is $+\infty$, so that proposals are refused there;
+    outside of `jit` it is a `ConvergenceError`.
 
     Attributes:
         beta: Inverse coupling, dimensionless, at least 0.
