@@ -201,9 +201,9 @@ class Config:
 
 PRESETS = {
     "smoke": Config(
-        curve=Curve(4, (1.0, 5.5, 24.0), n_chains=2, n_warm=6, n_sweeps=26),
+        curve=Curve(4, (1.0, 3.0, 24.0), n_chains=2, n_warm=6, n_sweeps=26),
         hmc=Trajectories(
-            (1.0, 5.5),
+            (1.0, 3.0),
             n_warm=3,
             n_trajectories=26,
             n_steps=3,
@@ -212,8 +212,8 @@ PRESETS = {
         flows=(),
         transport=Transport(
             4,
-            5.5,
-            5.6,
+            3.0,
+            3.1,
             n_trajectories=16,
             n_chains=2,
             n_warm=6,
@@ -228,7 +228,7 @@ PRESETS = {
     ),
     "demo": Config(
         curve=Curve(8, (0.5, 1.0, 3.0, 5.0, 5.7, 6.0, 12.0, 24.0), n_warm=30, n_sweeps=50),
-        hmc=Trajectories((5.7, 6.0), n_warm=10, n_trajectories=40),
+        hmc=Trajectories((5.0, 6.0), n_warm=10, n_trajectories=60),
         flows=(Flowed("small", 8, 5.85, n_configs=15, n_between=5, n_warm=6, last_time=2.0),),
         transport=Transport(
             4,
@@ -247,7 +247,7 @@ PRESETS = {
             8, (0.5, 1.0, 2.0, 3.5, 5.0, 5.7, 5.8, 6.0, 6.2, 12.0, 24.0), n_warm=40, n_sweeps=110
         ),
         large=Curve(16, (6.0,), n_warm=30, n_sweeps=40, single=True),
-        hmc=Trajectories((5.7, 6.0), n_trajectories=120),
+        hmc=Trajectories((5.7, 6.0), n_trajectories=240),
         flows=(
             Flowed("small", 8, 5.85, n_configs=40, n_between=5, n_warm=6, last_time=2.0),
             Flowed(
@@ -255,7 +255,8 @@ PRESETS = {
                 16,
                 5.96,
                 n_configs=8,
-                n_warm=3,
+                n_warm=2,
+                n_between=8,
                 n_steps=4,
                 last_time=3.3,
                 n_times=11,
@@ -268,12 +269,12 @@ PRESETS = {
             4,
             6.0,
             6.2,
-            n_trajectories=128,
-            n_chains=16,
+            n_trajectories=96,
+            n_chains=12,
             annealing=(4, 8, 16, 32),
             stout=(2, 4, 8, 16),
             both_ways=8,
-            training_steps=40,
+            training_steps=25,
             training_batch=8,
             n_nodes=3,
         ),

@@ -127,7 +127,7 @@ def _flow(panel: Any, data: Data) -> None:
                 t0, 0.3, xerr=error, fmt="*", ms=8, color=f"C{index}", label=f"$t_0={t0:.2f}\\,a^2$"
             )
     if not _flows(data):
-        time, label = data["fixed_steps/time"], "one configuration, adaptive steps"
+        time, label = data["fixed_steps/time"], "one field, adaptive steps"
         panel.plot(time, data["fixed_steps/adaptive"], "o", label=label)
         panel.plot(time, data["fixed_steps/fixed"], "-", color="0.5", label="fixed steps")
     panel.axhline(0.3, color="0.5", lw=0.6)
@@ -135,7 +135,7 @@ def _flow(panel: Any, data: Data) -> None:
     panel.set_ylim(bottom=0)
     panel.set_xlabel("flow time $t/a^2$")
     panel.set_ylabel("$t^2\\langle E(t)\\rangle$")
-    panel.legend(loc="center right", fontsize=6)
+    panel.legend(loc="upper left", bbox_to_anchor=(0, 0.9), fontsize=6)
 
 
 def _charge(panel: Any, data: Data) -> None:
@@ -160,6 +160,8 @@ def _charge(panel: Any, data: Data) -> None:
 
 def _transport(panel: Any, data: Data) -> None:
     """Effective sample size against the cost of a trajectory, with and without stout couplings."""
+    from matplotlib.ticker import LogLocator
+
     for kind, label, marker in (
         ("annealing", "annealing", "o"),
         ("stout", "with stout couplings", "s"),
@@ -176,6 +178,9 @@ def _transport(panel: Any, data: Data) -> None:
             )
     first, last = data["transport/beta"]
     panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.minorticks_off()
     panel.set_ylim(0, 1)
     panel.margins(x=0.25)
     panel.set_xlabel("seconds of a trajectory")

@@ -1,4 +1,4 @@
-"""Observables of gauge fields: loops, field strength and topological charge."""
+"""Observables: loops, field strength and charge of gauge fields, correlators of scalars."""
 
 from diffhep_lattice.observables.angles import plaquette_angles as plaquette_angles
 from diffhep_lattice.observables.angles import (
@@ -13,6 +13,17 @@ from diffhep_lattice.observables.loops import polyakov_loop as polyakov_loop
 from diffhep_lattice.observables.loops import spatial_plaquette as spatial_plaquette
 from diffhep_lattice.observables.loops import temporal_plaquette as temporal_plaquette
 from diffhep_lattice.observables.loops import wilson_loop as wilson_loop
+from diffhep_lattice.observables.mesons import MesonCorrelators as MesonCorrelators
+from diffhep_lattice.observables.mesons import chiral_condensate as chiral_condensate
+from diffhep_lattice.observables.mesons import meson_correlators as meson_correlators
+from diffhep_lattice.observables.scalar import effective_mass as effective_mass
+from diffhep_lattice.observables.scalar import two_point_function as two_point_function
+from diffhep_lattice.observables.scalar import (
+    two_point_susceptibility as two_point_susceptibility,
+)
+from diffhep_lattice.observables.scalar import (
+    zero_momentum_correlator as zero_momentum_correlator,
+)
 from diffhep_lattice.observables.topology import charge_density as charge_density
 from diffhep_lattice.observables.topology import energy_density as energy_density
 from diffhep_lattice.observables.topology import field_strength as field_strength

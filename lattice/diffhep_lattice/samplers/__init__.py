@@ -16,6 +16,7 @@ from diffhep_lattice.samplers.integrators import omelyan2 as omelyan2
 from diffhep_lattice.samplers.integrators import omelyan4 as omelyan4
 from diffhep_lattice.samplers.latent_hmc import flow_hmc as flow_hmc
 from diffhep_lattice.samplers.overrelaxation import overrelaxation as overrelaxation
+from diffhep_lattice.samplers.pseudofermion_hmc import pseudofermion_hmc as pseudofermion_hmc
 from diffhep_lattice.samplers.replica_exchange import replica_exchange as replica_exchange
 from diffhep_lattice.samplers.replica_exchange import round_trips as round_trips
 from diffhep_lattice.samplers.sequential import (
