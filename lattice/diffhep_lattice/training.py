@@ -223,7 +223,6 @@ class FlowReport(NamedTuple):
             $1/(\langle w\rangle_p\langle1/w\rangle_p)$, or NaN without any; small where the flow
             misses a region.
         log_weights: All $\log w$.
-        observed: What `observe` gave for each sample, in the order of `log_weights`; None without.
     """
 
     n: int
@@ -235,7 +234,6 @@ class FlowReport(NamedTuple):
     log_z_error: float
     forward_ess: float
     log_weights: np.ndarray
-    observed: np.ndarray | None = None
 
 
 def evaluate(
@@ -246,13 +244,8 @@ def evaluate(
     key: Key,
     configurations: Float[Array, "config *field"] | None = None,
     chunk: int = 1024,
-    observe: Callable[..., Any] | None = None,
 ) -> FlowReport:
     """Measure a flow against an action.
-
-    A region that the flow leaves out shows in `forward_ess`, in `log_z` below the exact value, and
-    in the sectors: `count_sectors(report.observed, report.log_weights)` with
-    `observe=topological_charge`, against those of the target.
 
     Args:
         flow: The flow.
@@ -261,7 +254,6 @@ def evaluate(
         key: Random key.
         configurations: Samples of the target that the flow was not trained on.
         chunk: Samples per program call, which bounds the memory.
-        observe: What to measure on every sample, such as `topological_charge`.
 
     Returns:
         The report.
@@ -281,9 +273,8 @@ def evaluate(
     parts = []
     for start in range(0, n, chunk):
         part_key = key_at(key_for(key, "weights"), start)
-        part = draw(flow, action, part_key, min(chunk, n - start), observe)
-        parts.append(jax.tree.map(np.asarray, part))
-    log_w, observed = jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+        parts.append(np.asarray(draw(flow, action, part_key, min(chunk, n - start))))
+    log_w = np.concatenate(parts)
     ess, ess_error = ess_fraction_with_error(log_w, key=key_for(key, "bootstrap"))
     log_z, log_z_error = log_mean_weight(log_w)
     accepted = _metropolis(log_w, key=key_for(key, "metropolis"))
@@ -299,20 +290,14 @@ def evaluate(
         log_z_error=float(log_z_error),
         forward_ess=float(forward),
         log_weights=log_w,
-        observed=observed,
     )
 
 
 def _draw_log_weights(
-    flow: AbstractFlow,
-    action: AbstractAction,
-    key: Key,
-    n: int,
-    observe: Callable[..., Any] | None,
-) -> tuple[Float[Array, " n"], Array | None]:
+    flow: AbstractFlow, action: AbstractAction, key: Key, n: int
+) -> Float[Array, " n"]:
     U, log_q = flow.push_forward(flow.sample_latents(key, n))
-    observed = None if observe is None else jax.vmap(observe, in_axes=-1)(U)
-    return -jax.vmap(action, in_axes=-1)(U) - log_q, observed
+    return -jax.vmap(action, in_axes=-1)(U) - log_q
 
 
 def _forward_ess(

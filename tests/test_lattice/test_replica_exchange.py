@@ -115,24 +115,6 @@ def test_a_swap_and_its_reverse_obey_detailed_balance(mapped, key):
         np.testing.assert_allclose(again, fields, atol=1e-9)
 
 
-def test_mapped_swaps_of_matrices_keep_the_exact_values(key):
-    group, betas = SUN(2), (1.0, 2.0)
-    layer = eqx.tree_at(lambda m: m.raw, stout_layer(2), jnp.full((2, 2), 0.05))
-    algorithm = replica_exchange(ladder(betas, group, step_size=0.4, n_steps=4), [layer])
-    result = sample(
-        algorithm,
-        starts(group, 2, key),
-        BURN_IN + 60,
-        observe={"plaquette": jax.vmap(plaquette)},
-        key=key,
-        progress=False,
-    )
-    for rung, beta in enumerate(betas):
-        series = result.observables["plaquette"][..., rung]
-        assert_exact(series, exact.sun_plaquette(2, beta, 16))
-    assert result.info["swaps/0/accepted"].mean() > 0.05
-
-
 def test_round_trips_are_counted():
     """Three rungs: there and back again, and a walk from the top to the foot and back."""
     lower = [[True, False, True, False], [False, False, True, True]]
