@@ -20,6 +20,9 @@ help:
 	@echo "make bench   time the library and print one table"
 	@echo "make clean   remove the environment, the caches and the smoke runs; other runs stay"
 
+# The matrices here are small: linear algebra in several threads waits longer than it works.
+export OPENBLAS_NUM_THREADS ?= 1
+
 # Compiling every installed file to bytecode takes half the installation; Python does it on import,
 # and keeps it, which spares every later start of a program four seconds.
 unexport PYTHONDONTWRITEBYTECODE

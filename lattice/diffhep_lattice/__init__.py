@@ -4,6 +4,7 @@ from diffhep_lattice import exact as exact
 from diffhep_lattice import io as io
 from diffhep_lattice.actions import ImprovedAction as ImprovedAction
 from diffhep_lattice.actions import Phi4Action as Phi4Action
+from diffhep_lattice.actions import SchwingerAction as SchwingerAction
 from diffhep_lattice.actions import SumAction as SumAction
 from diffhep_lattice.actions import WilsonAction as WilsonAction
 from diffhep_lattice.actions import XYAction as XYAction
@@ -14,6 +15,8 @@ from diffhep_lattice.actions import wilson_force as wilson_force
 from diffhep_lattice.comb_training import train_comb as train_comb
 from diffhep_lattice.ensemble import Ensemble as Ensemble
 from diffhep_lattice.ensemble import Schedule as Schedule
+from diffhep_lattice.fermions import WilsonDirac as WilsonDirac
+from diffhep_lattice.fermions import fermion_determinant as fermion_determinant
 from diffhep_lattice.flows import CircularSpline as CircularSpline
 from diffhep_lattice.flows import NonCompactProjection as NonCompactProjection
 from diffhep_lattice.flows import block_flow as block_flow
@@ -37,10 +40,12 @@ from diffhep_lattice.groups import U1 as U1
 from diffhep_lattice.groups import Reals as Reals
 from diffhep_lattice.level_training import train_levels as train_levels
 from diffhep_lattice.observables import charge_density as charge_density
+from diffhep_lattice.observables import chiral_condensate as chiral_condensate
 from diffhep_lattice.observables import effective_mass as effective_mass
 from diffhep_lattice.observables import energy_density as energy_density
 from diffhep_lattice.observables import field_strength as field_strength
 from diffhep_lattice.observables import gauge_transform as gauge_transform
+from diffhep_lattice.observables import meson_correlators as meson_correlators
 from diffhep_lattice.observables import plane_plaquettes as plane_plaquettes
 from diffhep_lattice.observables import plaquette as plaquette
 from diffhep_lattice.observables import plaquette_angles as plaquette_angles
@@ -56,6 +61,7 @@ from diffhep_lattice.observables import zero_momentum_correlator as zero_momentu
 from diffhep_lattice.samplers import adapt_step_size as adapt_step_size
 from diffhep_lattice.samplers import alternate as alternate
 from diffhep_lattice.samplers import crooks as crooks
+from diffhep_lattice.samplers import delayed_acceptance as delayed_acceptance
 from diffhep_lattice.samplers import flow_hmc as flow_hmc
 from diffhep_lattice.samplers import force_gradient as force_gradient
 from diffhep_lattice.samplers import heatbath as heatbath
@@ -68,6 +74,10 @@ from diffhep_lattice.samplers import nested as nested
 from diffhep_lattice.samplers import omelyan2 as omelyan2
 from diffhep_lattice.samplers import omelyan4 as omelyan4
 from diffhep_lattice.samplers import overrelaxation as overrelaxation
+from diffhep_lattice.samplers import pseudofermion_hmc as pseudofermion_hmc
+from diffhep_lattice.samplers import replica_exchange as replica_exchange
+from diffhep_lattice.samplers import round_trips as round_trips
+from diffhep_lattice.samplers import sequential_monte_carlo as sequential_monte_carlo
 from diffhep_lattice.samplers import stochastic_flow as stochastic_flow
 from diffhep_lattice.training import ForwardKL as ForwardKL
 from diffhep_lattice.training import ReverseKL as ReverseKL

@@ -100,7 +100,7 @@ class Config:
     n_modes: int = 4
     reach: int = 3
     training_steps: int = 6
-    exact_steps: int = 10
+    exact_steps: int = 24
     n_chains: int = 64
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from diffhep_lattice.actions.phi4 import Phi4Action
+from diffhep_lattice.actions.schwinger import SchwingerAction
 from diffhep_lattice.actions.wilson import WilsonAction
 from diffhep_lattice.actions.xy import XYAction
 from diffhep_lattice.flows.checkerboard import checkerboard_flow
@@ -114,6 +115,10 @@ ACTIONS = {
     "wilson_su2": ActionCase(lambda beta: WilsonAction(beta, SU2()), (0.5, 2.0, 7.0), links(SU2())),
     "wilson_su3_3d": ActionCase(
         lambda beta: WilsonAction(beta, SU3()), (0.5, 2.0, 7.0), links(SU3(), SHAPE_3D)
+    ),
+    "schwinger": ActionCase(lambda beta: SchwingerAction(beta, 0.276), (0.5, 2.0, 7.0)),
+    "schwinger_one_flavour": ActionCase(
+        lambda kappa: SchwingerAction(2.0, kappa, n_flavours=1), (0.1, 0.2, 0.24)
     ),
     "phi4": ActionCase(lambda coupling: Phi4Action(-4.0, coupling), (0.5, 2.0, 7.0), scalars()),
     "free_3d": ActionCase(lambda m2: Phi4Action(m2, 0.0), (0.5, 2.0, 7.0), scalars(SHAPE_3D)),

@@ -79,7 +79,7 @@ def test_an_object_cites_its_parts():
 def test_functions_and_modules_are_cited():
     assert labels(stats.gamma_method) == ["wolff2004"]
     assert labels(exact.u1_plaquette) == ["bonati2019", "drouffe1983"]
-    assert labels(exact) == ["bonati2019", "drouffe1983", "kramers1941"]
+    assert labels(exact) == ["bonati2019", "drouffe1983", "kramers1941", "albergo2022"]
     assert {"bonati2019", "duane1987", "kanwar2020"} < set(labels(diffhep_lattice))
     # What a module only imports is not its own.
     assert labels(re) == labels(pytest.raises) == []

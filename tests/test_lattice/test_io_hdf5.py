@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from diffhep.core.errors import ConfigError, DataError, ShapeError
-from diffhep_lattice.io import EnsembleFile, journal, read
+from diffhep_lattice.io import EnsembleFile, journal, read, write_nersc
 from diffhep_lattice.io.journal import Journal, Patch, StagedFile, journal_path
 from tests.systems.links import generator, random_links
 
@@ -130,6 +130,23 @@ def test_the_same_trajectory_again(ensemble, fields):
         ensemble.append(fields[3], 25)
     assert ensemble.append(fields[3], 31) == 3
     assert_holds(ensemble.path, fields)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_numbers_that_are_no_integers_are_named(ensemble, fields):
+    for index in (1.0, "0", True):
+        with pytest.raises(ConfigError, match="`index` must be an integer"):
+            read(ensemble.path, index=index)
+        with pytest.raises(ConfigError, match="`index` must be an integer"):
+            ensemble.read(index)
+    with pytest.raises(ConfigError, match="`trajectory` must be an integer"):
+        ensemble.append(fields[3], 40.5)
+    with pytest.raises(ConfigError, match="`trajectory` must fit 64 bits"):
+        ensemble.append(fields[3], 10**30)
+    with pytest.raises(ConfigError, match="`path` must be a path"):
+        read(None)
+    with pytest.raises(ConfigError, match="`precision` must be 32 or 64"):
+        write_nersc(ensemble.path.with_suffix(".nersc"), fields[0], precision=64.0)
 
 
 def test_bad_arguments_are_refused(ensemble, fields, tmp_path):

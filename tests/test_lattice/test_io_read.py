@@ -176,7 +176,7 @@ def test_memory_stays_below_three_configurations(name, tmp_path, key):
         (b"", "first bytes are missing"),
         (b"abc", "first bytes are 616263"),
         (bytes(200), "NERSC, LIME .ILDG, SciDAC., MILC version 5 or HDF5 file, but its first"),
-        (b"BEGIN_HEADER\nDATATYPE = 4D_SU3_GAUGE\n", "end its header with the line END_HEADER"),
+        (b"BEGIN_HEADER\nDATATYPE = 4D_SU3_GAUGE\n", "the line END_HEADER within 65536 bytes"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "be a readable HDF5 ensemble"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Exact results in finite volume: gauge theory in two dimensions, scalar fields on small lattices.
+"""Exact results in finite volume: gauge theory and the Schwinger model in 2D, scalar fields.
 
 All functions take and return plain floats and NumPy arrays in double precision.
 """
@@ -18,3 +18,5 @@ from diffhep_lattice.exact.scalar import Phi4 as Phi4
 from diffhep_lattice.exact.scalar import free_scalar as free_scalar
 from diffhep_lattice.exact.scalar import phi4 as phi4
 from diffhep_lattice.exact.scalar import xy as xy
+from diffhep_lattice.exact.schwinger import SchwingerExact as SchwingerExact
+from diffhep_lattice.exact.schwinger import schwinger_2x2 as schwinger_2x2

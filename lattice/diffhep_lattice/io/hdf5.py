@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Shaped
 
-from diffhep.core.checks import require, require_shape
+from diffhep.core.checks import as_integer, is_integer, require, require_shape
 from diffhep.core.errors import DataError, DiffhepError
 from diffhep_lattice.io.files import damaged, reason_of, sync_folder
 from diffhep_lattice.io.journal import (
@@ -228,6 +228,7 @@ class EnsembleFile:
             ConfigError: There is none at this index.
             DataError: The file is damaged there.
         """
+        require(is_integer(index), "index", "be an integer", index)
         with self._reading() as file:
             count = int(file.attrs["count"])
             require(-count <= index < count, "index", f"lie within {count} configurations", index)
@@ -281,11 +282,13 @@ class EnsembleFile:
         """Add a configuration; once this returns it is on the disk.
 
         A run that goes on from an earlier state makes some configurations again: the very same one
-        is not stored twice.
+        is not stored twice. Any finite field is stored; whether links are unitary is checked by
+        `read` of this package, as for every format.
 
         Args:
             field: Its values; rounded if the file's dtype has a lower precision.
-            trajectory: Number of the trajectory that made it, larger than those stored.
+            trajectory: Number of the trajectory that made it, at least 0 and larger than those
+                stored.
             attributes: What JSON can hold: observables, acceptance, time.
 
         Returns:
@@ -293,11 +296,13 @@ class EnsembleFile:
 
         Raises:
             ShapeError: `field` has another shape or kind than the ensemble.
-            ConfigError: The trajectory is not larger than the last one.
+            ConfigError: The trajectory is no integer, or not larger than the last one.
             DataError: Values are not finite, the stored configuration of this trajectory is
                 another one, or the file cannot be written; what it held is untouched.
         """
         values = self._checked(field)
+        trajectory = as_integer(trajectory, "trajectory", low=0)
+        require(trajectory < 2**63, "trajectory", "fit 64 bits", trajectory)
         text = _text(attributes or {}, "attributes")
         digest = _digest(values)
         with locked(self.path, write=True) as descriptor:

@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from jaxtyping import Array, Complex
 
-from diffhep.core.checks import require
+from diffhep.core.checks import is_integer, require
 from diffhep_lattice.io.files import atomic_file, damaged
 from diffhep_lattice.io.lime import LimeRecord, LimeWriter, list_records, read_text
 from diffhep_lattice.io.links import as_links, require_su_n
@@ -321,7 +321,7 @@ def write_ildg(
         DataError: A link is not in SU(N), or the file could not be written.
     """
     path, links = Path(path), as_links(U)
-    require(precision in (32, 64), "precision", "be 32 or 64", precision)
+    require(is_integer(precision) and precision in (32, 64), "precision", "be 32 or 64", precision)
     lfn = f"lfn://diffhep/{path.name}" if lfn is None else lfn
     for name, text in (("lfn", lfn), ("title", title), ("info", info)):
         # XML has no other control characters, escaped or not.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Complex
 
-from diffhep.core.checks import require
+from diffhep.core.checks import is_integer, require
 from diffhep_lattice.io.files import atomic_file, damaged
 from diffhep_lattice.io.links import as_links, require_su_n
 from diffhep_lattice.io.metadata import Checksum, Contents
@@ -153,7 +153,8 @@ def read_nersc(file: BufferedReader, path: Path) -> Contents:
     head = file.read(_LARGEST_HEADER)
     end = _END.search(head)
     if end is None:
-        raise damaged(path, "end its header with the line END_HEADER", "there is none")
+        rule = f"have the line END_HEADER within {_LARGEST_HEADER} bytes"
+        raise damaged(path, rule, "there is none")
     fields = _parse_header(head[: end.start()], path)
     layouts = _layouts(fields, path)
     length, expected = file.seek(0, 2), end.end() + layouts[0].n_bytes
@@ -229,7 +230,7 @@ def write_nersc(
     path, links = Path(path), as_links(U)
     n = links.shape[1]
     n_rows = n if rows is None else rows
-    require(precision in (32, 64), "precision", "be 32 or 64", precision)
+    require(is_integer(precision) and precision in (32, 64), "precision", "be 32 or 64", precision)
     require(byte_order in ("big", "little"), "byte_order", "be 'big' or 'little'", byte_order)
     allowed = (n, n - 1) if n <= 3 else (n,)
     require(n_rows in allowed, "rows", f"be {' or '.join(map(str, allowed))} for SU({n})", rows)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Complex
 
-from diffhep.core.checks import require
+from diffhep.core.checks import is_integer, require, require_type
 from diffhep.core.errors import DataError
 from diffhep_lattice.io import hdf5, ildg, lime, milc, nersc
 from diffhep_lattice.io.files import damaged, reason_of
@@ -122,9 +122,12 @@ def read(
     Raises:
         DataError: The file cannot be read, is of no known format, or breaks a rule of it; or links
             are not in SU(N), or not finite.
-        ConfigError: There is no configuration of that index, or `nonunitary` is unknown.
+        ConfigError: `path` is no path, `index` no integer, there is no configuration of that index,
+            or `nonunitary` is unknown.
     """
+    require_type(path, (str, Path), "path", "be a path")
     path = Path(path)
+    require(index is None or is_integer(index), "index", "be an integer", index)
     choices = ("refuse", "project", "keep")
     require(nonunitary in choices, "nonunitary", f"be one of {', '.join(choices)}", nonunitary)
     contents = _open(path, index)

@@ -13,6 +13,9 @@ from diffhep_lattice.observables.loops import polyakov_loop as polyakov_loop
 from diffhep_lattice.observables.loops import spatial_plaquette as spatial_plaquette
 from diffhep_lattice.observables.loops import temporal_plaquette as temporal_plaquette
 from diffhep_lattice.observables.loops import wilson_loop as wilson_loop
+from diffhep_lattice.observables.mesons import MesonCorrelators as MesonCorrelators
+from diffhep_lattice.observables.mesons import chiral_condensate as chiral_condensate
+from diffhep_lattice.observables.mesons import meson_correlators as meson_correlators
 from diffhep_lattice.observables.scalar import effective_mass as effective_mass
 from diffhep_lattice.observables.scalar import two_point_function as two_point_function
 from diffhep_lattice.observables.scalar import (

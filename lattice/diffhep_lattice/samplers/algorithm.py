@@ -15,7 +15,7 @@ class ActionState(NamedTuple):
     """A configuration and its action.
 
     Attributes:
-        position: The gauge field.
+        position: The field.
         action: Its action, float64.
     """
 

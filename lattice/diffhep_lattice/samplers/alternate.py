@@ -20,7 +20,7 @@ class AlternateState(NamedTuple):
     """What all samplers of a cycle share.
 
     Attributes:
-        position: The gauge field.
+        position: The field.
     """
 
     position: PyTree
@@ -54,7 +54,7 @@ class Alternate(AbstractSamplingAlgorithm):
     names: tuple[str, ...] = eqx.field(static=True)
 
     def init(self, position: PyTree) -> AlternateState:
-        """The state of a chain that starts at a gauge field."""
+        """The state of a chain that starts at a field."""
         return AlternateState(position)
 
     def step(self, key: Key, state: AlternateState) -> tuple[AlternateState, AlternateInfo]:

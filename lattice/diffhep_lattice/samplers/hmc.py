@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo on the gauge group."""
+"""Hamiltonian Monte Carlo on a Lie group: gauge links, angles, real numbers."""
 
 import sys
 from functools import partial
@@ -67,7 +67,7 @@ class HMC(AbstractSamplingAlgorithm):
         require_scales(self.integrator, len(terms_of(self.action)))
 
     def init(self, position: Shaped[Array, "mu ..."]) -> ActionState:
-        """The state of a chain that starts at a gauge field."""
+        """The state of a chain that starts at a field."""
         return ActionState(position, self.action(position))
 
     def step(self, key: Key, state: ActionState) -> tuple[ActionState, MetropolisInfo]:
@@ -89,7 +89,7 @@ class HMC(AbstractSamplingAlgorithm):
         """Position and momentum at the end of one trajectory, the position not projected.
 
         Args:
-            position: The gauge field at the start.
+            position: The field at the start.
             momentum: Momenta at the start, in the basis of `groups`.
 
         Returns:
@@ -111,7 +111,7 @@ class HMC(AbstractSamplingAlgorithm):
         """A gauge field rounded to the precision of the trajectory.
 
         Args:
-            position: The gauge field.
+            position: The field.
 
         Returns:
             The field in `md_dtype`, or as it is where there is none.

@@ -18,7 +18,7 @@ class IndependenceState(NamedTuple):
     r"""A configuration and its importance weight.
 
     Attributes:
-        position: The gauge field.
+        position: The field.
         log_weight: $-S(U) - \log q(U)$, float64.
     """
 
@@ -44,7 +44,7 @@ class IndependenceMetropolis(AbstractSamplingAlgorithm):
         require_pair(self.flow, self.action)
 
     def init(self, position: Shaped[Array, "mu ..."]) -> IndependenceState:
-        """The state of a chain that starts at a gauge field; evaluates the flow's density."""
+        """The state of a chain that starts at a field; evaluates the flow's density."""
         log_weight = -self.action(position) - self.flow.log_prob(position)
         return IndependenceState(position, log_weight)
 

@@ -25,7 +25,7 @@ class LatentState(NamedTuple):
     r"""A configuration and the latent variables it comes from.
 
     Attributes:
-        position: The gauge field $U = f(z)$.
+        position: The field $U = f(z)$.
         latent: The latent variables $z$.
         potential: $S(f(z)) - \log|\det\partial f/\partial z|$, float64.
     """
@@ -62,7 +62,7 @@ class FlowHMC(AbstractSamplingAlgorithm):
         require_scales(self.integrator, 1)
 
     def init(self, position: Shaped[Array, "mu ..."]) -> LatentState:
-        """The state of a chain that starts at a gauge field; inverts the flow."""
+        """The state of a chain that starts at a field; inverts the flow."""
         action = self.action(position)
         count_batch_axes(self.flow, position, "position")
         latent, log_det = self.flow.inverse_and_log_det(position)

@@ -26,12 +26,12 @@ from diffhep.core.checks import as_integer, require, require_shape, require_type
 from diffhep.core.citations import cites
 from diffhep.core.errors import ConfigError
 from diffhep.core.rng import key_at, keys_for_chains
-from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.stats import log_mean_weight
 from diffhep.core.typing import Key, Scalar
 from diffhep_lattice.actions.base import AbstractAction, require_action
 from diffhep_lattice.flows.base import AbstractBijection
 from diffhep_lattice.flows.compose import stack
+from diffhep_lattice.samplers.schedule import require_algorithms, require_one_form
 
 __citations__ = ("arXiv:cond-mat/9610209", "arXiv:2002.06707", "arXiv:2201.08862")
 
@@ -114,7 +114,18 @@ class StochasticFlow(eqx.Module):
         """Number N of steps of the schedule."""
         return jax.tree.leaves(eqx.filter(self.updates, eqx.is_array))[0].shape[0]
 
-    def _scan(self, body: Callable[..., Any], start: Any, key: Key, *, reverse: bool) -> Any:
+    def scan(self, body: Callable[..., Any], start: Any, key: Key) -> tuple[Any, Any]:
+        """Run through the schedule.
+
+        Args:
+            body: Called as `body(carry, key, update, bijection)` in every step; returns the carry
+                and what to collect.
+            start: The first carry.
+            key: Random key.
+
+        Returns:
+            The last carry, and what was collected with the step as the first axis.
+        """
         arrays, static = eqx.partition((self.updates, self.bijections), eqx.is_array)
 
         def step(carry: Any, x: tuple) -> tuple[Any, Any]:
@@ -122,7 +133,7 @@ class StochasticFlow(eqx.Module):
             update, bijection = eqx.combine(slices, static)
             return body(carry, key_at(key, index), update, bijection)
 
-        return jax.lax.scan(step, start, (jnp.arange(self.n_steps), arrays), reverse=reverse)
+        return jax.lax.scan(step, start, (jnp.arange(self.n_steps), arrays))
 
     def _forward(self, key: Key, U: Array) -> tuple[Array, Scalar, Array]:
         def body(
@@ -133,7 +144,7 @@ class StochasticFlow(eqx.Module):
             state, _ = update.step(key, update.init(U))
             return (state.position, update.action(state.position)), work
 
-        (U, _), work = self._scan(body, (U, self.prior(U)), key, reverse=False)
+        (U, _), work = self.scan(body, (U, self.prior(U)), key)
         return U, jnp.sum(work), work
 
     def _backward(self, key: Key, U: Array) -> tuple[Array, Scalar, Array]:
@@ -204,22 +215,17 @@ def stochastic_flow(
     """
     require_x64("the work")
     require_action(prior, "prior")
-    require_type(updates, Sequence, "updates", "be a list of sampling algorithms")
-    require(len(updates) >= 1, "updates", "hold at least one algorithm", len(updates))
-    for update in updates:
-        require_type(update, AbstractSamplingAlgorithm, "updates", "hold sampling algorithms")
-        require_action(getattr(update, "action", None), "updates[...].action")
-        group = update.action.group
-        rule = f"be {prior.group}, as the prior's"
-        require(group == prior.group, "updates[...].action.group", rule, group)
-    _require_one_form(updates, "updates")
+    require_algorithms(updates, "updates", low=1)
+    group = updates[0].action.group
+    rule = f"be {prior.group}, as the prior's"
+    require(group == prior.group, "updates[...].action.group", rule, group)
     if bijections is not None:
         require_type(bijections, Sequence, "bijections", "be a list of bijections")
         same = len(bijections) == len(updates)
         require(same, "bijections", f"be {len(updates)}, as the updates", len(bijections))
         for bijection in bijections:
             require_type(bijection, AbstractBijection, "bijections", "hold bijections")
-        _require_one_form(bijections, "bijections")
+        require_one_form(bijections, "bijections")
     actions: list[Any] = [prior, *(update.action for update in updates)]
     if all(hasattr(action, "beta") for action in actions):
         values = np.array([float(action.beta) for action in actions])
@@ -228,21 +234,6 @@ def stochastic_flow(
     return StochasticFlow(
         prior, stack(list(updates)), None if bijections is None else stack(list(bijections))
     )
-
-
-def _require_one_form(modules: Sequence[Any], name: str) -> None:
-    """Raise a `ConfigError` unless modules differ in the values of their arrays alone."""
-
-    def form(module: Any) -> Any:
-        leaves, structure = jax.tree.flatten(module)
-        return structure, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
-
-    for index, module in enumerate(modules):
-        if form(module) != form(modules[0]):
-            raise ConfigError(
-                f"Argument `{name}` must be alike but for the values of their arrays, but number "
-                f"{index} differs from the first."
-            )
 
 
 class StepwiseWork(eqx.Module):
@@ -287,7 +278,7 @@ def _stepwise(flow: StochasticFlow, rest: tuple, key: Key, U: Array) -> Array:
         position = jax.lax.stop_gradient(state.position)
         return (position, update.action(position)), work
 
-    return held._scan(body, (U, prior(U)), key, reverse=False)[1]
+    return held.scan(body, (U, prior(U)), key)[1]
 
 
 class FreeEnergy(NamedTuple):
