@@ -116,12 +116,14 @@ class _Packing:
             + np.zeros(rest, int)
         ) % 2 == 1
 
-    def pack(self, field: Matrices, parity: Array) -> Matrices:
+    def pack(self, field: Matrices, parity: Array) -> Complex[Array, "row column *half"]:
         """The matrices of one parity, the packed axis half as long."""
         even, odd = (self._every_second(field, start) for start in (0, 1))
         return jnp.where(self.is_odd_row == (parity == 1), even, odd)
 
-    def unpack(self, field: Matrices, others: Matrices, parity: Array) -> Matrices:
+    def unpack(
+        self, field: Matrices, others: Matrices, parity: Array
+    ) -> Complex[Array, "row column *whole"]:
         """The whole field from its matrices of one parity and of the other."""
         is_even_site = self.is_odd_row == (parity == 1)
         even, odd = jnp.where(is_even_site, field, others), jnp.where(is_even_site, others, field)
@@ -129,7 +131,7 @@ class _Packing:
         both = jnp.stack([even, odd], axis + 1)
         return both.reshape(*field.shape[:axis], -1, *field.shape[axis + 1 :])
 
-    def _every_second(self, field: Matrices, start: int) -> Matrices:
+    def _every_second(self, field: Matrices, start: int) -> Complex[Array, "row column *half"]:
         index: list[Any] = [slice(None)] * field.ndim
         index[self.axis + 2] = slice(start, None, 2)
         return field[tuple(index)]
