@@ -3,8 +3,9 @@
 matplotlib is imported when a figure is made, and its global state is left as it was.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffhep.core.checks import require
@@ -132,3 +133,44 @@ def save(made: "Figure", path: Path | str, metadata: Mapping[str, str] | None = 
             raise DataError(f"Could not write {file}: {error.strerror or error}.") from error
         files.append(file)
     return files
+
+
+def save_panels(
+    draw: Sequence[Callable[[Any, Any], None]],
+    data: Any,
+    path: Path | str,
+    *,
+    title: str,
+    rows: int = 1,
+    height_inch: float | None = None,
+) -> list[Path]:
+    """Draw and save a figure as wide as a page, its panels labelled (a), (b) and so on.
+
+    Args:
+        draw: For each panel, row after row, the function that is called with its axes and `data`.
+        data: What the functions draw.
+        path: Where to, without suffix.
+        title: The title in the metadata.
+        rows: Rows of panels, equally long.
+        height_inch: Height in inches; by default each panel has the house's aspect.
+
+    Returns:
+        The two files, the PNG first.
+
+    Raises:
+        DataError: A file cannot be written.
+        ConfigError: The panels do not fill the rows.
+    """
+    from matplotlib import rc_context
+
+    fills = len(draw) > 0 and rows >= 1 and len(draw) % rows == 0
+    require(fills, "rows", f"divide the number of panels, {len(draw)}", rows)
+    columns = len(draw) // rows
+    with rc_context(style()):
+        made, axes = figure(
+            "page", rows=rows, columns=columns, height_inch=height_inch, squeeze=False
+        )
+        for label, panel, draw_panel in zip(ascii_lowercase, axes.ravel(), draw, strict=False):
+            draw_panel(panel, data)
+            panel.set_title(f"({label})", loc="left")
+    return save(made, path, {"Title": title})

@@ -23,16 +23,9 @@ def plot(data: Data, directory: Path) -> list[Path]:
     Returns:
         The files.
     """
-    from matplotlib import rc_context
-
-    with rc_context(plotting.style()):
-        fig, axes = plotting.figure("page", rows=2, columns=2, height_inch=4.6)
-        draw = (_quality, _loops, _learning, _volumes)
-        for label, panel, draw_panel in zip("abcd", axes.ravel(), draw, strict=True):
-            draw_panel(panel, data)
-            panel.set_title(f"({label})", loc="left")
-    title = "arXiv:2008.05456, 2D SU(2) and SU(3)"
-    return plotting.save(fig, directory / "boyda2021", {"Title": title})
+    draw = (_quality, _loops, _learning, _volumes)
+    path, title = directory / "boyda2021", "arXiv:2008.05456, 2D SU(2) and SU(3)"
+    return plotting.save_panels(draw, data, path, title=title, rows=2, height_inch=4.6)
 
 
 def _places(data: Data) -> list[str]:

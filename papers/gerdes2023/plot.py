@@ -20,14 +20,8 @@ def plot(data: Data, directory: Path) -> list[Path]:
     Returns:
         The files.
     """
-    from matplotlib import rc_context
-
-    with rc_context(plotting.style()):
-        fig, axes = plotting.figure("page", rows=1, columns=2, height_inch=2.4)
-        for label, panel, draw in zip("ab", axes.ravel(), (_learning, _weights), strict=True):
-            draw(panel, data)
-            panel.set_title(f"({label})", loc="left")
-    return plotting.save(fig, directory / "gerdes2023", {"Title": "arXiv:2207.00283, 2D phi^4"})
+    path, title = directory / "gerdes2023", "arXiv:2207.00283, 2D phi^4"
+    return plotting.save_panels((_learning, _weights), data, path, title=title, height_inch=2.4)
 
 
 def _places(data: Data) -> list[str]:

@@ -36,15 +36,9 @@ def plot(data: Data, directory: Path) -> list[Path]:
     Returns:
         The files.
     """
-    from matplotlib import rc_context
-
-    with rc_context(plotting.style()):
-        fig, axes = plotting.figure("page", rows=2, columns=3, height_inch=4.4)
-        draw = (_history, _distribution, _observables, _mobility, _learning, _quality)
-        for label, panel, draw_panel in zip("abcdef", axes.ravel(), draw, strict=True):
-            draw_panel(panel, data)
-            panel.set_title(f"({label})", loc="left")
-    return plotting.save(fig, directory / "kanwar2020", {"Title": "arXiv:2003.06413, 2D U(1)"})
+    draw = (_history, _distribution, _observables, _mobility, _learning, _quality)
+    path, title = directory / "kanwar2020", "arXiv:2003.06413, 2D U(1)"
+    return plotting.save_panels(draw, data, path, title=title, rows=2, height_inch=4.4)
 
 
 def _here(data: Data) -> str:

@@ -23,16 +23,9 @@ def plot(data: Data, directory: Path) -> list[Path]:
     Returns:
         The files.
     """
-    from matplotlib import rc_context
-
-    with rc_context(plotting.style()):
-        fig, axes = plotting.figure("page", rows=2, columns=3, height_inch=4.5)
-        draw = (_curve, _residuals, _orders, _flow, _charge, _transport)
-        for label, panel, draw_panel in zip("abcdef", axes.ravel(), draw, strict=True):
-            draw_panel(panel, data)
-            panel.set_title(f"({label})", loc="left")
-    title = "SU(3) gauge theory in four dimensions"
-    return plotting.save(fig, directory / "lattice4d", {"Title": title})
+    draw = (_curve, _residuals, _orders, _flow, _charge, _transport)
+    path, title = directory / "lattice4d", "SU(3) gauge theory in four dimensions"
+    return plotting.save_panels(draw, data, path, title=title, rows=2, height_inch=4.5)
 
 
 def _curve(panel: Any, data: Data) -> None:

@@ -50,3 +50,17 @@ def test_bad_arguments_are_named(tmp_path):
         plotting.save(draw(), tmp_path / "a", {"Colour": "red"})
     with pytest.raises(DataError, match="nowhere"):
         plotting.save(draw(), tmp_path / "nowhere" / "a")
+
+
+def test_panels_are_drawn_in_order_and_labelled(tmp_path):
+    seen = []
+
+    def draw_panel(panel, data):
+        seen.append((data, panel.get_subplotspec().num1))
+
+    png, pdf = plotting.save_panels([draw_panel] * 4, "data", tmp_path / "a", title="Four", rows=2)
+    assert seen == [("data", index) for index in range(4)]
+    assert png.exists()
+    assert b"Four" in pdf.read_bytes()
+    with pytest.raises(ConfigError, match="`rows` must divide the number of panels, 3"):
+        plotting.save_panels([draw_panel] * 3, "data", tmp_path / "b", title="Three", rows=2)
