@@ -1,5 +1,6 @@
 """Argument checks in one style: "Argument `x` must ..., but ..."."""
 
+import math
 from typing import Any
 
 import jax
@@ -96,6 +97,38 @@ def as_integer(value: Any, name: str, *, low: int) -> int:
         raise ConfigError(f"Argument `{name}` must {rule}, but it is {describe_value(value)}.")
     require(int(value) >= low, name, rule, int(value))
     return int(value)
+
+
+def require_counts(settings: Any, low: int, *names: str) -> None:
+    """Raise a `ConfigError` that names the first setting which is no integer of at least `low`.
+
+    Args:
+        settings: An object, a dataclass of settings as a rule.
+        low: The smallest value allowed.
+        *names: Its attributes that are counts.
+
+    Raises:
+        ConfigError: One of them is no integer or lies below `low`.
+    """
+    for name in names:
+        as_integer(getattr(settings, name), name, low=low)
+
+
+def require_positive(settings: Any, *names: str) -> None:
+    """Raise a `ConfigError` that names the first setting which is not finite and positive.
+
+    Args:
+        settings: An object, a dataclass of settings as a rule.
+        *names: Its attributes that are positive numbers.
+
+    Raises:
+        ConfigError: One of them is not finite or not positive.
+        ShapeError: One of them is an array with axes.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        require_scalar(value, name)
+        require(0.0 < value < math.inf, name, "be finite and positive", value)
 
 
 def require_scalar(value: Any, name: str) -> None:

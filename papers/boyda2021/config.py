@@ -1,17 +1,17 @@
 """Settings of the reproduction and its presets."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from diffhep.core.checks import as_integer, require, require_real
+from diffhep.core.checks import (
+    as_integer,
+    require,
+    require_counts,
+    require_positive,
+    require_real,
+)
 
 MIN_STEPS = 16
 """Steps of a sampler below which its errors mean nothing."""
-
-
-def _require_counts(settings: Any, low: int, *names: str) -> None:
-    for name in names:
-        as_integer(getattr(settings, name), name, low=low)
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Training:
     learning_rate: float = 1e-2
 
     def __post_init__(self) -> None:
-        _require_counts(self, 1, "n_constrained", "plaquette_steps", "chain_steps", "batch")
-        require(self.learning_rate > 0, "learning_rate", "be positive", self.learning_rate)
+        require_counts(self, 1, "n_constrained", "plaquette_steps", "chain_steps", "batch")
+        require_positive(self, "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Chains:
     n_overrelaxation: int = 2
 
     def __post_init__(self) -> None:
-        _require_counts(self, 0, "burn_in", "n_overrelaxation")
-        _require_counts(self, 1, "n_chains", "hmc_leapfrog_steps")
+        require_counts(self, 0, "burn_in", "n_overrelaxation")
+        require_counts(self, 1, "n_chains", "hmc_leapfrog_steps")
         for name in ("independence_steps", "hmc_steps", "heatbath_steps"):
             steps = as_integer(getattr(self, name), name, low=0)
             rule = f"be 0 or at least {MIN_STEPS}"
@@ -90,7 +90,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require(len(self.points) > 0, "points", "name at least one theory", self.points)
-        _require_counts(self, MIN_STEPS, "n_samples")
+        require_counts(self, MIN_STEPS, "n_samples")
         for length in (self.length, *self.scan_lengths):
             good = length >= 4 and length % 2 == 0
             require(good, "length", "be even and at least 4", length)

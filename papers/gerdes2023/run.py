@@ -1,6 +1,5 @@
 """Continuous flows of phi^4 theory with the symmetry of the square, small lattices first."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffhep.core.checks import require
+from diffhep.core.checks import require, require_counts, require_positive
 from diffhep.core.fit import FitResult
 from diffhep.core.rng import key_for
 from diffhep.core.run import Claim, RunDir
@@ -71,12 +70,10 @@ class Point:
     hmc_steps: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("length", 2), ("n_steps", 1), ("batch", 1), ("n_samples", 256)):
-            value = getattr(self, name)
-            require(value >= least, name, f"be at least {least}", value)
-        for name in ("coupling", "learning_rate"):
-            value = getattr(self, name)
-            require(0.0 < value < math.inf, name, "be finite and positive", value)
+        require_counts(self, 2, "length")
+        require_counts(self, 1, "n_steps", "batch")
+        require_counts(self, 256, "n_samples")
+        require_positive(self, "coupling", "learning_rate")
         good = self.hmc_steps == 0 or self.hmc_steps >= 2 * MIN_LENGTH
         require(good, "hmc_steps", f"be 0 or at least {2 * MIN_LENGTH}", self.hmc_steps)
 
@@ -105,9 +102,8 @@ class Config:
 
     def __post_init__(self) -> None:
         require(len(self.points) >= 1, "points", "hold a point", self.points)
-        for name in ("n_sines", "n_modes", "training_steps", "exact_steps", "n_chains"):
-            value = getattr(self, name)
-            require(value >= 1, name, "be at least 1", value)
+        counts = ("n_sines", "n_modes", "training_steps", "exact_steps", "n_chains")
+        require_counts(self, 1, *counts)
         require(self.reach >= 0, "reach", "not be negative", self.reach)
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffhep.core.checks import require
+from diffhep.core.checks import require, require_counts, require_positive
 from diffhep.core.stats import MIN_LENGTH
 
 _LEAST_LENGTH = 4
@@ -18,18 +18,10 @@ def _require_each(settings: Any, rule: str, good: Any, *names: str) -> None:
         require(good(value), name, rule, value)
 
 
-def _require_counts(settings: Any, least: int, *names: str) -> None:
-    _require_each(settings, f"be at least {least}", lambda x: x >= least, *names)
-
-
 def _require_steps(settings: Any, *names: str) -> None:
     """Shorter series have no autocorrelation time."""
     rule = f"be 0 or at least {MIN_LENGTH}"
     _require_each(settings, rule, lambda x: x == 0 or x >= MIN_LENGTH, *names)
-
-
-def _require_positive(settings: Any, *names: str) -> None:
-    _require_each(settings, "be finite and positive", lambda x: 0.0 < x < math.inf, *names)
 
 
 def _require_place(settings: Any) -> None:
@@ -60,10 +52,10 @@ class Ensemble:
 
     def __post_init__(self) -> None:
         _require_place(self)
-        _require_counts(self, 0, "level_steps")
-        _require_counts(self, 1, "n_chains", "hmc_leapfrog_steps", "latent_leapfrog_steps")
-        _require_positive(self, "latent_length")
-        _require_counts(self, MIN_LENGTH, "independence_steps")
+        require_counts(self, 0, "level_steps")
+        require_counts(self, 1, "n_chains", "hmc_leapfrog_steps", "latent_leapfrog_steps")
+        require_positive(self, "latent_length")
+        require_counts(self, MIN_LENGTH, "independence_steps")
         steps = ("hmc", "mixture", "flow_hmc", "heatbath", "instanton")
         _require_steps(self, *(f"{name}_steps" for name in steps))
         if self.flow_hmc_steps:
@@ -94,10 +86,10 @@ class Local:
 
     def __post_init__(self) -> None:
         _require_place(self)
-        _require_counts(self, 0, "stripe_steps", "block_steps")
-        _require_counts(self, 1, "batch", "n_chains", "latent_leapfrog_steps")
+        require_counts(self, 0, "stripe_steps", "block_steps")
+        require_counts(self, 1, "batch", "n_chains", "latent_leapfrog_steps")
         rates = ("learning_rate", "stripe_learning_rate", "stripe_clip_norm")
-        _require_positive(self, *rates, "latent_length")
+        require_positive(self, *rates, "latent_length")
         _require_steps(self, "flow_hmc_steps")
         layers, largest = self.stripe_layers, self.largest_block
         require(layers >= 8 and layers % 8 == 0, "stripe_layers", "be a multiple of 8", layers)
@@ -136,7 +128,7 @@ class Config:
     judge_cost: bool = False
 
     def __post_init__(self) -> None:
-        _require_counts(self, 16, "n_samples")
+        require_counts(self, 16, "n_samples")
         for beta in self.scan_betas:
             require(0 <= beta < math.inf, "scan_betas", "be finite and at least 0", beta)
         needed: dict[str, tuple[str, ...]] = {"main": ("level", "hmc", "mixture")}

@@ -2,26 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-from diffhep.core.checks import require
+from diffhep.core.checks import require, require_counts, require_positive
 from diffhep.core.stats import MIN_LENGTH
 
 TRANSPORT_BATCH = 16
 """Trajectories of a stochastic flow run at once: few to lose, and enough to fill the arrays."""
-
-
-def _require_counts(settings: Any, least: int, *names: str) -> None:
-    """Raise a `ConfigError` that names the first setting below the least."""
-    for name in names:
-        value = getattr(settings, name)
-        require(value >= least, name, f"be at least {least}", value)
-
-
-def _require_positive(settings: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        require(0.0 < value < math.inf, name, "be finite and positive", value)
 
 
 def _require_length(length: int) -> None:
@@ -52,9 +38,9 @@ class Curve:
     def __post_init__(self) -> None:
         _require_length(self.length)
         _require_couplings(self.betas)
-        _require_counts(self, 1, "n_chains")
-        _require_counts(self, 0, "n_warm", "n_overrelaxation")
-        _require_counts(self, MIN_LENGTH, "n_sweeps")
+        require_counts(self, 1, "n_chains")
+        require_counts(self, 0, "n_warm", "n_overrelaxation")
+        require_counts(self, MIN_LENGTH, "n_sweeps")
 
 
 @dataclass(frozen=True)
@@ -74,9 +60,9 @@ class Trajectories:
 
     def __post_init__(self) -> None:
         _require_couplings(self.betas)
-        _require_counts(self, MIN_LENGTH, "n_trajectories")
-        _require_counts(self, 0, "n_warm")
-        _require_counts(self, 1, "n_steps", "order_momenta")
+        require_counts(self, MIN_LENGTH, "n_trajectories")
+        require_counts(self, 0, "n_warm")
+        require_counts(self, 1, "n_steps", "order_momenta")
         for few, many in self.order_steps:
             require(1 <= few < many, "order_steps", "rise in each pair", (few, many))
 
@@ -106,11 +92,11 @@ class Flowed:
 
     def __post_init__(self) -> None:
         _require_length(self.length)
-        _require_positive(self, "beta", "last_time", "tolerance")
-        _require_counts(self, 0, "n_warm")
-        _require_counts(self, MIN_LENGTH, "n_configs")
-        _require_counts(self, 1, "n_between", "n_steps")
-        _require_counts(self, 4, "n_times")
+        require_positive(self, "beta", "last_time", "tolerance")
+        require_counts(self, 0, "n_warm")
+        require_counts(self, MIN_LENGTH, "n_configs")
+        require_counts(self, 1, "n_between", "n_steps")
+        require_counts(self, 4, "n_times")
 
 
 @dataclass(frozen=True)
@@ -145,11 +131,11 @@ class Transport:
 
     def __post_init__(self) -> None:
         _require_length(self.length)
-        _require_positive(self, "beta_0", "beta_1", "md_length", "learning_rate")
+        require_positive(self, "beta_0", "beta_1", "md_length", "learning_rate")
         require(self.beta_0 < self.beta_1, "beta_1", f"be above {self.beta_0}", self.beta_1)
-        _require_counts(self, 0, "n_warm", "both_ways", "training_steps")
-        _require_counts(self, 1, "n_chains", "n_between", "md_steps", "training_batch", "n_nodes")
-        _require_counts(self, 1, "training_layers")
+        require_counts(self, 0, "n_warm", "both_ways", "training_steps")
+        require_counts(self, 1, "n_chains", "n_between", "md_steps", "training_batch", "n_nodes")
+        require_counts(self, 1, "training_layers")
         rule = f"be a multiple of {TRANSPORT_BATCH}"
         n = self.n_trajectories
         require(n >= 1 and n % TRANSPORT_BATCH == 0, "n_trajectories", rule, n)
@@ -189,7 +175,7 @@ class Config:
         names = [settings.name for settings in self.flows]
         require(set(names) <= {"small", "large"}, "flows", "be named small or large", names)
         require(len(set(names)) == len(names), "flows", "have names that differ", names)
-        _require_positive(self, "fixed_time")
+        require_positive(self, "fixed_time")
         rule = "be a positive multiple of 5"
         require(
             self.fixed_steps > 0 and self.fixed_steps % 5 == 0,

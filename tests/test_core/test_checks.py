@@ -1,11 +1,20 @@
 """Checks of arguments: what passes, and the one line that refuses the rest."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffhep.core.checks import as_integer, as_scalar, require_real, require_type
+from diffhep.core.checks import (
+    as_integer,
+    as_scalar,
+    require_counts,
+    require_positive,
+    require_real,
+    require_type,
+)
 from diffhep.core.errors import ConfigError, ShapeError
 
 pytestmark = pytest.mark.instant
@@ -82,3 +91,23 @@ def test_an_object_of_another_kind_is_named(value, shown):
     with pytest.raises(ConfigError) as caught:
         require_type(value, dict, "names", "be a dictionary")
     assert str(caught.value) == f"Argument `names` must be a dictionary, but it is {shown}."
+
+
+@dataclass(frozen=True)
+class Settings:
+    n_steps: object = 3
+    rate: object = 0.1
+
+
+@pytest.mark.parametrize("value", [0, 2.0, True, "3", None])
+def test_a_setting_that_is_no_count_is_named(value):
+    require_counts(Settings(), 1, "n_steps")
+    with pytest.raises(ConfigError, match="`n_steps` must be an integer of at least 1"):
+        require_counts(Settings(n_steps=value), 1, "n_steps")
+
+
+@pytest.mark.parametrize("value", [0.0, -1, np.inf, np.nan, "1", None])
+def test_a_setting_that_is_not_positive_is_named(value):
+    require_positive(Settings(), "n_steps", "rate")
+    with pytest.raises(ConfigError, match="`rate` must"):
+        require_positive(Settings(rate=value), "n_steps", "rate")
