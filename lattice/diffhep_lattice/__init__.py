@@ -79,7 +79,9 @@ from diffhep_lattice.samplers import replica_exchange as replica_exchange
 from diffhep_lattice.samplers import round_trips as round_trips
 from diffhep_lattice.samplers import sequential_monte_carlo as sequential_monte_carlo
 from diffhep_lattice.samplers import stochastic_flow as stochastic_flow
+from diffhep_lattice.sectors import count_sectors as count_sectors
 from diffhep_lattice.training import ForwardKL as ForwardKL
 from diffhep_lattice.training import ReverseKL as ReverseKL
+from diffhep_lattice.training import SymmetrisedKL as SymmetrisedKL
 from diffhep_lattice.training import evaluate as evaluate
 from diffhep_lattice.training import train as train
