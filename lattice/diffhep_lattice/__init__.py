@@ -41,6 +41,7 @@ from diffhep_lattice.groups import Reals as Reals
 from diffhep_lattice.level_training import train_levels as train_levels
 from diffhep_lattice.observables import charge_density as charge_density
 from diffhep_lattice.observables import chiral_condensate as chiral_condensate
+from diffhep_lattice.observables import creutz_ratios as creutz_ratios
 from diffhep_lattice.observables import effective_mass as effective_mass
 from diffhep_lattice.observables import energy_density as energy_density
 from diffhep_lattice.observables import field_strength as field_strength

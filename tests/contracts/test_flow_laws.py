@@ -12,11 +12,12 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from diffhep_lattice.observables import gauge_transform
-from tests.contracts.registry import FLOWS
+from tests.contracts.flow_programs import BATCH, draw, pull, push
+from tests.contracts.registry import FLOWS, MATRIX_FLOWS
 
 pytestmark = pytest.mark.fast
 
-_N = 3
+_EVERY_FLOW = FLOWS | MATRIX_FLOWS
 _GAUGE_FLOWS = [name for name, case in FLOWS.items() if case.translation]
 _LINK_FLOWS = [name for name in _GAUGE_FLOWS if name != "multiscale"]
 """Those whose latent variables are links, which have a gauge of their own."""
@@ -30,26 +31,6 @@ def case(request):
 @pytest.fixture
 def flow(case):
     return case.build(case.values[1])
-
-
-@eqx.filter_jit
-def draw(flow, key):
-    """Latent variables of a batch, its axis last."""
-    return flow.sample_latents(key, _N)
-
-
-@eqx.filter_jit
-def push(flow, z):
-    """Fields, log-determinants and densities."""
-    U, log_det = flow.forward_and_log_det(z)
-    return U, log_det, flow.log_prob_latent(z) - log_det
-
-
-@eqx.filter_jit
-def pull(flow, U):
-    """Latent variables, log-determinants of the inverse, and densities."""
-    z, log_det = flow.inverse_and_log_det(U)
-    return z, log_det, flow.log_prob_latent(z) + log_det
 
 
 def member(tree, index):
@@ -68,9 +49,9 @@ def test_inverse_undoes_the_map(case, flow, key):
     np.testing.assert_allclose(turn(again - U), 0.0, atol=case.round_trip)
     np.testing.assert_allclose(inverse_log_det, -log_det, atol=case.log_det)
     np.testing.assert_allclose(same_log_q, log_q, atol=case.log_det)
-    assert U.shape == (*flow.field_shape, _N)
+    assert U.shape == (*flow.field_shape, BATCH)
     assert U.shape[-1 - flow.lattice.dimension : -1] == flow.lattice.shape
-    assert log_det.shape == log_q.shape == (_N,)
+    assert log_det.shape == log_q.shape == (BATCH,)
 
 
 def test_map_is_not_the_identity(flow, key):
@@ -135,14 +116,14 @@ def test_same_key_same_sample(flow, key):
 def test_samples_come_with_their_density(key):
     """Batch axes first, and as many as one likes: code that all flows share."""
     flow = FLOWS["circle"].build(FLOWS["circle"].values[1])
-    U, log_q = eqx.filter_jit(lambda flow: flow.sample_and_log_prob(key, _N))(flow)
-    assert U.shape == (_N, 2, *flow.lattice.shape)
+    U, log_q = eqx.filter_jit(lambda flow: flow.sample_and_log_prob(key, BATCH))(flow)
+    assert U.shape == (BATCH, 2, *flow.lattice.shape)
     fields, _, densities = push(flow, draw(flow, key))
     np.testing.assert_allclose(np.moveaxis(fields, -1, 0), U, atol=1e-12)
     np.testing.assert_allclose(log_q, densities, atol=1e-11)
     log_prob = eqx.filter_jit(lambda flow, U: flow.log_prob(U))
     np.testing.assert_allclose(log_prob(flow, U), log_q, atol=1e-9)
-    for batch in ((), (1, _N)):
+    for batch in ((), (1, BATCH)):
         shaped = U[0] if batch == () else U.reshape(*batch, *U.shape[1:])
         expected = log_q[0] if batch == () else log_q.reshape(batch)
         assert log_prob(flow, shaped).shape == batch
@@ -162,7 +143,9 @@ def test_single_precision_fields_stay_single(case, flow, key):
     assert log_det.dtype == log_q.dtype == same_log_q.dtype == jnp.float64
 
 
-def test_three_parameters_compile_once(case, key):
+@pytest.mark.parametrize("name", _EVERY_FLOW)
+def test_three_parameters_compile_once(name, key):
+    case = _EVERY_FLOW[name]
     n_traces = 0
 
     @eqx.filter_jit
@@ -176,7 +159,10 @@ def test_three_parameters_compile_once(case, key):
     assert n_traces == 1
 
 
-def test_flow_survives_serialisation(case, flow, tmp_path):
+@pytest.mark.parametrize("name", _EVERY_FLOW)
+def test_flow_survives_serialisation(name, tmp_path):
+    case = _EVERY_FLOW[name]
+    flow = case.build(case.values[1])
     path = tmp_path / "flow.eqx"
     eqx.tree_serialise_leaves(path, flow)
     assert eqx.tree_equal(eqx.tree_deserialise_leaves(path, case.build(case.values[0])), flow)

@@ -12,11 +12,10 @@ import pytest
 from diffhep_lattice.groups.algebra import algebra_coefficients
 from diffhep_lattice.groups.matrices import multiply_dagger
 from diffhep_lattice.observables import gauge_transform
+from tests.contracts.flow_programs import BATCH, draw, pull, push
 from tests.contracts.registry import MATRIX_FLOWS
 
 pytestmark = pytest.mark.fast
-
-_N = 3
 
 
 @pytest.fixture(params=MATRIX_FLOWS)
@@ -29,26 +28,6 @@ def flow(case):
     return case.build(case.values[1])
 
 
-@eqx.filter_jit
-def draw(flow, key):
-    """Latent links of a batch, its axis last."""
-    return flow.sample_latents(key, _N)
-
-
-@eqx.filter_jit
-def push(flow, z):
-    """Fields, log-determinants and densities."""
-    U, log_det = flow.forward_and_log_det(z)
-    return U, log_det, flow.log_prob_latent(z) - log_det
-
-
-@eqx.filter_jit
-def pull(flow, U):
-    """Latent links, log-determinants of the inverse, and densities."""
-    z, log_det = flow.inverse_and_log_det(U)
-    return z, log_det, flow.log_prob_latent(z) + log_det
-
-
 def test_inverse_undoes_the_map(case, flow, key):
     z = draw(flow, key)
     U, log_det, log_q = push(flow, z)
@@ -57,8 +36,8 @@ def test_inverse_undoes_the_map(case, flow, key):
     np.testing.assert_allclose(inverse_log_det, -log_det, atol=case.log_det)
     np.testing.assert_allclose(same_log_q, log_q, atol=case.log_det)
     n = flow.group.n
-    assert U.shape == (2, n, n, *flow.lattice.shape, _N)
-    assert log_det.shape == log_q.shape == (_N,)
+    assert U.shape == (2, n, n, *flow.lattice.shape, BATCH)
+    assert log_det.shape == log_q.shape == (BATCH,)
 
 
 def test_images_are_special_unitary_and_not_the_latent_links(flow, key):
@@ -97,7 +76,7 @@ def test_log_det_is_that_of_the_jacobian(case, flow, key):
 
 def test_map_commutes_with_gauge_transformations(case, flow, key):
     z = draw(flow, key)
-    g = flow.group.haar((1, *flow.lattice.shape, _N), key=key, dtype=float)[0]
+    g = flow.group.haar((1, *flow.lattice.shape, BATCH), key=key, dtype=float)[0]
     transform = jax.jit(jax.vmap(gauge_transform, in_axes=-1, out_axes=-1))
     U, log_det, _ = push(flow, z)
     moved, same_log_det, _ = push(flow, transform(z, g))
@@ -116,23 +95,3 @@ def test_single_precision_links_stay_single(flow, key):
     back, _, same_log_q = eqx.filter_eval_shape(pull, narrow, U)
     assert {x.dtype for x in (z, U, back)} == {jnp.dtype(jnp.complex64)}
     assert log_det.dtype == log_q.dtype == same_log_q.dtype == jnp.float64
-
-
-def test_three_parameters_compile_once(case, key):
-    n_traces = 0
-
-    @eqx.filter_jit
-    def evaluate(flow, key):
-        nonlocal n_traces
-        n_traces += 1
-        return flow.sample_latent(key)
-
-    for value in case.values:
-        evaluate(case.build(value), key)
-    assert n_traces == 1
-
-
-def test_flow_survives_serialisation(case, flow, tmp_path):
-    path = tmp_path / "flow.eqx"
-    eqx.tree_serialise_leaves(path, flow)
-    assert eqx.tree_equal(eqx.tree_deserialise_leaves(path, case.build(case.values[0])), flow)

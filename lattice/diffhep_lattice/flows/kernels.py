@@ -20,7 +20,7 @@ from diffhep.core.checks import as_integer, require, require_real
 from diffhep_lattice.flows import rational_quadratic
 from diffhep_lattice.flows.rational_quadratic import Spline
 
-__citations__ = ("arXiv:2002.02428",)
+__citations__ = ("arXiv:2002.02428", "arXiv:1906.04032")
 
 _LARGEST_LOG_DILATION = 30.0
 """Squares of dilations up to exp of this are numbers in single precision."""
@@ -47,7 +47,47 @@ class AbstractKernel(eqx.Module):
         """The preimage, and the logarithm of the slope of the inverse map, per element."""
 
 
-class CircularSpline(AbstractKernel):
+class AbstractOddSpline(AbstractKernel):
+    r"""A rational-quadratic spline from zero on, continued by $y\to-y$.
+
+    Attributes:
+        n_bins: Number of bins on each side of zero.
+
+    Reference:
+        C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, arXiv:1906.04032.
+    """
+
+    n_bins: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def spline(self, raw: Float[Array, "raw *shape"]) -> Spline:
+        """The spline of raw parameters, one for each element."""
+
+    @property
+    def n_raw(self) -> int:
+        """Widths, heights and slopes."""
+        return 3 * self.n_bins + 1
+
+    def forward_and_log_slope(
+        self, angle: Float[Array, "*shape"], raw: Float[Array, "raw *shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """The image of numbers and the logarithm of the slope."""
+        image, log_slope = rational_quadratic.forward_and_log_slope(
+            jnp.abs(angle), self.spline(raw)
+        )
+        return jnp.copysign(image, angle), log_slope
+
+    def inverse_and_log_slope(
+        self, angle: Float[Array, "*shape"], raw: Float[Array, "raw *shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """The preimage of numbers, in closed form, and the logarithm of the inverse's slope."""
+        image, log_slope = rational_quadratic.inverse_and_log_slope(
+            jnp.abs(angle), self.spline(raw)
+        )
+        return jnp.copysign(image, angle), log_slope
+
+
+class CircularSpline(AbstractOddSpline):
     r"""An odd rational-quadratic spline on $[0,\pi]$, continued to the circle by $y\to-y$.
 
     The slope is continuous at 0 by oddness, and at $\pi$ because both ends carry the same slope.
@@ -70,30 +110,8 @@ class CircularSpline(AbstractKernel):
         require_real(self.smallest, "smallest", f"lie in (0, {limit})")
         require(0 < self.smallest < limit, "smallest", f"lie in (0, {limit})", self.smallest)
 
-    @property
-    def n_raw(self) -> int:
-        """Widths, heights and slopes."""
-        return 3 * self.n_bins + 1
-
-    def forward_and_log_slope(
-        self, angle: Float[Array, "*shape"], raw: Float[Array, "raw *shape"]
-    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        """The image of angles and the logarithm of the slope."""
-        image, log_slope = rational_quadratic.forward_and_log_slope(
-            jnp.abs(angle), self._spline(raw)
-        )
-        return jnp.copysign(image, angle), log_slope
-
-    def inverse_and_log_slope(
-        self, angle: Float[Array, "*shape"], raw: Float[Array, "raw *shape"]
-    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        """The preimage of angles, in closed form, and the logarithm of the inverse's slope."""
-        image, log_slope = rational_quadratic.inverse_and_log_slope(
-            jnp.abs(angle), self._spline(raw)
-        )
-        return jnp.copysign(image, angle), log_slope
-
-    def _spline(self, raw: Float[Array, "raw *shape"]) -> Spline:
+    def spline(self, raw: Float[Array, "raw *shape"]) -> Spline:
+        """Widths and heights are fractions of the half circle."""
         n = self.n_bins
 
         def fractions(logits: Float[Array, "bin *shape"]) -> Float[Array, "bin *shape"]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from diffhep.core.checks import require
 from diffhep_lattice.flows import rational_quadratic
-from diffhep_lattice.flows.kernels import AbstractKernel
+from diffhep_lattice.flows.kernels import AbstractKernel, AbstractOddSpline
 from diffhep_lattice.flows.rational_quadratic import Spline
 
 __citations__ = ("arXiv:1906.04032", "arXiv:1904.12072")
@@ -41,7 +41,7 @@ class Dilation(AbstractKernel):
         return angle * jnp.exp(-raw[0]), -raw[0]
 
 
-class LineSpline(AbstractKernel):
+class LineSpline(AbstractOddSpline):
     """An odd rational-quadratic spline around zero, continued by straight lines.
 
     Widths and heights of the bins are positive and free, so that the ends can move and scale.
@@ -61,30 +61,8 @@ class LineSpline(AbstractKernel):
         require(self.n_bins >= 1, "n_bins", "be at least 1", self.n_bins)
         require(self.extent > 0, "extent", "be positive", self.extent)
 
-    @property
-    def n_raw(self) -> int:
-        """Widths, heights and slopes."""
-        return 3 * self.n_bins + 1
-
-    def forward_and_log_slope(
-        self, angle: Float[Array, "*shape"], raw: Float[Array, "raw *shape"]
-    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        """The image of numbers and the logarithm of the slope."""
-        image, log_slope = rational_quadratic.forward_and_log_slope(
-            jnp.abs(angle), self._spline(raw)
-        )
-        return jnp.copysign(image, angle), log_slope
-
-    def inverse_and_log_slope(
-        self, angle: Float[Array, "*shape"], raw: Float[Array, "raw *shape"]
-    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        """The preimage of numbers, in closed form, and the logarithm of the inverse's slope."""
-        image, log_slope = rational_quadratic.inverse_and_log_slope(
-            jnp.abs(angle), self._spline(raw)
-        )
-        return jnp.copysign(image, angle), log_slope
-
-    def _spline(self, raw: Float[Array, "raw *shape"]) -> Spline:
+    def spline(self, raw: Float[Array, "raw *shape"]) -> Spline:
+        """Widths and heights are free."""
         n = self.n_bins
         widths, heights, slopes = jax.lax.optimization_barrier(jnp.split(raw, (n, 2 * n)))
         scale = self.extent / n
