@@ -77,7 +77,6 @@ def unmove(moved: Matrices, velocity: AbstractVelocity) -> tuple[Matrices, Float
 
 def _solve(moved: Matrices, velocity: AbstractVelocity) -> tuple[Matrices, Slopes]:
     """The links that are moved there, and the inverse of K."""
-
     # Newton's step squares what is left.
     tolerance = float(jnp.finfo(moved.real.dtype).eps) ** 0.75
 
@@ -163,12 +162,13 @@ def _eliminate(a: Slopes) -> tuple[Slopes, Float[Array, "*site"]]:
     By Gauss and Jordan's elimination without exchange of rows: every step is one loop over all
     matrices, which come last.
     """
-    log_det = jnp.zeros(a.shape[2:], a.dtype)
-    for k in range(a.shape[0]):
-        pivot = a[k, k]
-        log_det = log_det + jnp.log(jnp.abs(pivot))
-        row = a[k].at[k].set(1.0) / pivot
-        column = a[:, k].at[k].set(0.0)
-        rest = a.at[:, k].set(0.0).at[k].set(0.0)
-        a = jax.lax.optimization_barrier((rest - column[:, None] * row).at[k].set(row))
-    return a, log_det
+
+    def step(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        a, log_det = carry
+        here = (jnp.arange(a.shape[0]) == k).reshape(-1, *(1,) * (a.ndim - 2))
+        pivot, column = a[k, k], jnp.where(here, 0.0, a[:, k])
+        row = jnp.where(here, 1.0, a[k]) / pivot
+        rest = jnp.where(here[None], 0.0, a) - column[:, None] * row
+        return jnp.where(here[:, None], row, rest), log_det + jnp.log(jnp.abs(pivot))
+
+    return jax.lax.fori_loop(0, a.shape[0], step, (a, jnp.zeros(a.shape[2:], a.dtype)))

@@ -83,7 +83,7 @@ class StoutLayer(AbstractBijection):
 
         def coupling(links: Array, x: tuple[_Neighbours, Scalar]) -> tuple[Array, Scalar]:
             at, step = x
-            velocity = _Velocity(_staples(links, at), step)
+            velocity = StapleVelocity(_staples(links, at), step)
             moved, log_det = function(links[:, :, at.active], velocity)
             return links.at[:, :, at.active].set(moved), jnp.sum(log_det)
 
@@ -161,16 +161,18 @@ def _staples(links: Array, at: _Neighbours) -> Complex[Array, "row column site"]
     return jnp.sum(up + down, axis=2)
 
 
-class _Velocity(AbstractVelocity):
+class StapleVelocity(AbstractVelocity):
     """The velocity of links towards their staples."""
 
     staples: Complex[Array, "row column site"]
     step: Scalar
 
     def __call__(self, links: Array) -> Array:
+        """Coefficients of the move of each link."""
         return algebra_coefficients(self._loops(links), axis=0)
 
     def with_slopes(self, links: Array) -> tuple[Array, Array]:
+        """The same and their slopes."""
         loops = self._loops(links)
         return algebra_coefficients(loops, axis=0), -slopes_of_loops(loops)
 

@@ -218,7 +218,9 @@ def _tables(lattice: Lattice) -> _Table:
         for residue in range(_PERIOD):
             chosen = sites[:, residues == residue]
 
-            def number(direction: int, along: int, over: int, at: Any = chosen, mu: int = mu) -> Any:
+            def number(
+                direction: int, along: int, over: int, at: Any = chosen, mu: int = mu
+            ) -> Any:
                 """The links of a direction at so many steps from the chosen sites."""
                 x = at.copy()
                 x[mu] += along
@@ -242,10 +244,10 @@ def _schedule(n_steps: int) -> tuple[Int[np.ndarray, " move"], Float[np.ndarray,
 
 
 def _velocity(links: Array, at: _Table, coefficients: Float[Array, " loop"]) -> _Velocity:
-    """The velocity of a set of links, from the plaquettes beside, behind and before theirs.
+    r"""The velocity of a set of links, from the plaquettes beside, behind and before theirs.
 
     A loop around two plaquettes is the one that holds the link with a loop q around the other one,
-    or $q^\\dagger$, where they touch; a product of their traces is it times a number there.
+    or $q^\dagger$, where they touch; a product of their traces is it times a number there.
     """
     n = links.shape[0]
     one = identity(n, 5, axis=0).astype(links.dtype)
@@ -293,8 +295,8 @@ def trivializing_flow(
 ) -> CouplingFlow:
     r"""The flow from Haar links of a trial action of few loops, at the leading order to begin with.
 
-    There $c_0 = \frac{\beta}{4(N^2-1)}$ and all others vanish. Its parameters know no lattice: train
-    on a small one, go on with `flow.on(larger)`.
+    There $c_0 = \frac{\beta}{4(N^2-1)}$ and all others vanish. Its parameters know no lattice:
+    train on a small one, go on with `flow.on(larger)`.
 
     Args:
         lattice: A two-dimensional lattice with lengths divisible by 4.
