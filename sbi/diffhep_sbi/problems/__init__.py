@@ -1,0 +1,3 @@
+"""Problems with exact answers."""
+
+from diffhep_sbi.problems.signal_background import SignalBackground as SignalBackground
