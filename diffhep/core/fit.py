@@ -63,6 +63,7 @@ class _FitStep(eqx.Module):
     rest: PyTree
     optimizer: optax.GradientTransformation = eqx.field(static=True)
     learning_rate: LearningRate = eqx.field(static=True)
+    best_by: str = eqx.field(static=True)
 
     def evaluate(self, params: PyTree, key: Key, count: Array) -> tuple[Array, dict[str, Any]]:
         """Loss and what it reports beside."""
@@ -74,7 +75,11 @@ class _FitStep(eqx.Module):
 
     def init(self, key: Key, params: PyTree, window: int) -> _FitState:
         """The state before the first step."""
-        value, _ = eqx.filter_eval_shape(_FitStep.evaluate, self, params, key, jnp.asarray(0))
+        value, extra = eqx.filter_eval_shape(_FitStep.evaluate, self, params, key, jnp.asarray(0))
+        known = sorted({"loss", *extra})
+        require(self.best_by in known, "best_by", f"be one of {', '.join(known)}", self.best_by)
+        shape = jnp.shape(extra.get(self.best_by, value))
+        require_shape(shape == (), "best_by", "name a scalar", f"shape {shape}")
         losses = jnp.zeros((window,), value.dtype)
         largest = jnp.asarray(jnp.finfo(value.dtype).max, value.dtype)
         optimizer = self.optimizer.init(params)
@@ -87,7 +92,8 @@ class _FitStep(eqx.Module):
         (value, extra), gradient = evaluate(params, key, count)
         updates, optimizer = self.optimizer.update(gradient, state.optimizer, params)
         n_window = state.window.shape[0]
-        window = state.window.at[count % n_window].set(value)
+        judged = extra[self.best_by] if self.best_by in extra else value
+        window = state.window.at[count % n_window].set(judged)
         running = jnp.where(count + 1 >= n_window, window.mean(), state.best_loss)
         is_best = running < state.best_loss
         best = jax.tree.map(
@@ -138,7 +144,7 @@ class _EnsembleFit(eqx.Module):
 
 
 def _with_rest(step: _FitStep, rest: PyTree) -> _FitStep:
-    return _FitStep(step.loss, rest, step.optimizer, step.learning_rate)
+    return _FitStep(step.loss, rest, step.optimizer, step.learning_rate, step.best_by)
 
 
 def _build_step(
@@ -147,6 +153,7 @@ def _build_step(
     learning_rate: LearningRate,
     optimizer: Optimizer,
     clip_norm: float | None,
+    best_by: str,
 ) -> _FitStep:
     """The step of a fit, after a check of its settings."""
     if not callable(learning_rate):
@@ -155,7 +162,7 @@ def _build_step(
     if clip_norm is not None:
         require(clip_norm > 0.0, "clip_norm", "be positive", clip_norm)
         transformation = optax.chain(optax.clip_by_global_norm(clip_norm), transformation)
-    return _FitStep(loss, rest, transformation, learning_rate)
+    return _FitStep(loss, rest, transformation, learning_rate, best_by)
 
 
 def _identity(
@@ -165,6 +172,7 @@ def _identity(
     optimizer: Optimizer,
     clip_norm: float | None,
     best_window: int,
+    best_by: str,
     checkpoint: Checkpoint | None,
 ) -> dict[str, str]:
     """What tells a fit from others with its key; none is needed where nothing is resumed."""
@@ -173,6 +181,8 @@ def _identity(
     parts = {"loss": loss, "model": model, "optimizer": optimizer, "clip_norm": clip_norm}
     # A schedule is known by its values: its code belongs to another library.
     parts |= {"learning_rate": _rates(learning_rate), "best_window": best_window}
+    if best_by != "loss":
+        parts["best_by"] = best_by
     return {name: fingerprint(part) for name, part in parts.items()}
 
 
@@ -202,6 +212,7 @@ def fit(
     optimizer: Optimizer = optax.adam,
     clip_norm: float | None = None,
     best_window: int = 50,
+    best_by: str = "loss",
     chunk: int = 50,
     checkpoint: Checkpoint | None = None,
     checkpoint_every_s: float = 10.0,
@@ -225,6 +236,8 @@ def fit(
         clip_norm: Largest global norm of the gradient, in units of loss per parameter.
         best_window: The best model is the one at the end of the `best_window` consecutive steps
             with the lowest mean loss; a shorter fit takes all its steps.
+        best_by: What decides on the best model in place of the loss: the name of a number that the
+            loss returns beside, one on held-out data as a rule.
         chunk: Steps per host visit.
         checkpoint: Where the fit is saved and goes on from; one of another loss, model, learning
             rate, optimiser, clipping, window or key is refused. A schedule that spans `n_steps` is
@@ -249,7 +262,7 @@ def fit(
     check_key(key)
     require(best_window >= 1, "best_window", "be at least 1", best_window)
     params, rest = eqx.partition(model, eqx.is_inexact_array)
-    step = _build_step(loss, rest, learning_rate, optimizer, clip_norm)
+    step = _build_step(loss, rest, learning_rate, optimizer, clip_norm, best_by)
     state = step.init(key, params, min(best_window, max(n_steps, 1)))
     result = run_loop(
         _OneFit(step),
@@ -264,7 +277,7 @@ def fit(
         progress=progress,
         resume=resume,
         identity=_identity(
-            loss, model, learning_rate, optimizer, clip_norm, best_window, checkpoint
+            loss, model, learning_rate, optimizer, clip_norm, best_window, best_by, checkpoint
         ),
     )
     return _finish(result, rest)
@@ -280,6 +293,7 @@ def fit_ensemble(
     optimizer: Optimizer = optax.adam,
     clip_norm: float | None = None,
     best_window: int = 50,
+    best_by: str = "loss",
     chunk: int = 50,
     checkpoint: Checkpoint | None = None,
     checkpoint_every_s: float = 10.0,
@@ -302,6 +316,7 @@ def fit_ensemble(
         optimizer: As in `fit`.
         clip_norm: As in `fit`, for each member alone.
         best_window: As in `fit`, for each member alone.
+        best_by: As in `fit`.
         chunk: As in `fit`.
         checkpoint: As in `fit`.
         checkpoint_every_s: As in `fit`.
@@ -327,7 +342,7 @@ def fit_ensemble(
     require_shape(len(shapes) == 1 and shapes != {()}, "models", rule, f"leading axes {shapes}")
     n_members = shapes.pop()[0]
     params, rest = eqx.partition(models, eqx.is_inexact_array)
-    step = _build_step(loss, rest, learning_rate, optimizer, clip_norm)
+    step = _build_step(loss, rest, learning_rate, optimizer, clip_norm, best_by)
     window = min(best_window, max(n_steps, 1))
 
     def init(member_key: Key, member_params: PyTree, member_rest: PyTree) -> _FitState:
@@ -347,7 +362,7 @@ def fit_ensemble(
         progress=progress,
         resume=resume,
         identity=_identity(
-            loss, models, learning_rate, optimizer, clip_norm, best_window, checkpoint
+            loss, models, learning_rate, optimizer, clip_norm, best_window, best_by, checkpoint
         ),
     )
     return _finish(result, rest)

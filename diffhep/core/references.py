@@ -178,6 +178,14 @@ _ENTRIES = (
         "Phys. Rev. D 10, 2445",
     ),
     (
+        "creutz1980",
+        "M. Creutz",
+        "Monte Carlo study of quantized SU(2) gauge theory",
+        "1980",
+        "doi:10.1103/PhysRevD.21.2308",
+        "Phys. Rev. D 21, 2308",
+    ),
+    (
         "luscher2011",
         'M. L{\\"u}scher and S. Schaefer',
         "Lattice QCD without topology barriers",

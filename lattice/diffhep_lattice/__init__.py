@@ -41,6 +41,7 @@ from diffhep_lattice.groups import Reals as Reals
 from diffhep_lattice.level_training import train_levels as train_levels
 from diffhep_lattice.observables import charge_density as charge_density
 from diffhep_lattice.observables import chiral_condensate as chiral_condensate
+from diffhep_lattice.observables import creutz_ratios as creutz_ratios
 from diffhep_lattice.observables import effective_mass as effective_mass
 from diffhep_lattice.observables import energy_density as energy_density
 from diffhep_lattice.observables import field_strength as field_strength
@@ -79,7 +80,9 @@ from diffhep_lattice.samplers import replica_exchange as replica_exchange
 from diffhep_lattice.samplers import round_trips as round_trips
 from diffhep_lattice.samplers import sequential_monte_carlo as sequential_monte_carlo
 from diffhep_lattice.samplers import stochastic_flow as stochastic_flow
+from diffhep_lattice.sectors import count_sectors as count_sectors
 from diffhep_lattice.training import ForwardKL as ForwardKL
 from diffhep_lattice.training import ReverseKL as ReverseKL
+from diffhep_lattice.training import SymmetrisedKL as SymmetrisedKL
 from diffhep_lattice.training import evaluate as evaluate
 from diffhep_lattice.training import train as train

@@ -27,6 +27,7 @@ from diffhep_lattice.flows.scalar import ScalarFlow
 from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.groups import SU2, SU3, SUN, U1
 from diffhep_lattice.samplers.alternate import alternate
+from diffhep_lattice.samplers.delayed_acceptance import delayed_acceptance
 from diffhep_lattice.samplers.heatbath import heatbath
 from diffhep_lattice.samplers.hmc import hmc
 from diffhep_lattice.samplers.independence import independence_metropolis
@@ -38,6 +39,7 @@ from diffhep_lattice.samplers.integrators import (
     omelyan4,
 )
 from diffhep_lattice.samplers.latent_hmc import flow_hmc
+from diffhep_lattice.samplers.replica_exchange import replica_exchange
 from tests.systems.circle_flow import CircleFlow
 from tests.systems.perturbed import perturb
 from tests.systems.plaquette_flow import PlaquetteFlow
@@ -65,6 +67,15 @@ def scalars(shape: tuple[int, ...] = SHAPE, width: float = 2.0) -> Callable[...,
 
     def draw(key: jax.Array, dtype: Any = jnp.float64) -> jax.Array:
         return width * jax.random.normal(key, shape, dtype)
+
+    return draw
+
+
+def stacked(field: Callable[..., jax.Array], n: int) -> Callable[..., jax.Array]:
+    """The fields of so many replicas."""
+
+    def draw(key: jax.Array, dtype: Any = jnp.float64) -> jax.Array:
+        return jnp.stack([field(k, dtype) for k in jax.random.split(key, n)])
 
     return draw
 
@@ -279,5 +290,18 @@ SAMPLERS = {
             hmc(_ACTION, step_size=step, n_steps=3),
         ),
         _STEPS,
+    ),
+    "delayed_acceptance": SamplerCase(
+        lambda step: delayed_acceptance(
+            hmc(WilsonAction(1.8), step_size=step, n_steps=1), _ACTION, n_steps=1
+        ),
+        _STEPS,
+    ),
+    "replica_exchange": SamplerCase(
+        lambda beta: replica_exchange(
+            [hmc(WilsonAction(scale * beta), n_steps=1) for scale in (0.8, 1.0)]
+        ),
+        _BETAS,
+        stacked(u1_field, 2),
     ),
 }

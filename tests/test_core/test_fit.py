@@ -157,6 +157,21 @@ def test_best_model_ends_the_window_of_lowest_mean_loss(key):
     assert best(100) == 17
 
 
+def test_best_model_may_be_chosen_by_another_number(key):
+    """Which here is lowest at step 5, while the loss falls on to the end."""
+
+    def loss(model, key, step):
+        held_out = (step - 5.0) ** 2
+        return model["x"], {"held_out": held_out}
+
+    model = {"x": jnp.zeros(())}
+    options = {"key": key, "learning_rate": 1.0, "optimizer": optax.sgd, "best_window": 1}
+    result = fit(loss, model, 12, best_by="held_out", **options)
+    assert float(result.best_model["x"]) == -5.0
+    with pytest.raises(ConfigError, match="`best_by` must be one of held_out, loss"):
+        fit(loss, model, 12, best_by="hold_out", **options)
+
+
 def test_ensemble_equals_separate_fits(key):
     @eqx.filter_vmap
     def build(x):

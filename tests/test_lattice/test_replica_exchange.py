@@ -10,8 +10,11 @@ from diffhep.core.errors import ConfigError, ShapeError
 from diffhep.core.sampling import sample
 from diffhep.core.stats import effective_samples, gamma_method, pull
 from diffhep_lattice import exact
+from diffhep_lattice.actions.phi4 import Phi4Action
 from diffhep_lattice.actions.sum import SumAction
 from diffhep_lattice.actions.wilson import WilsonAction
+from diffhep_lattice.flows.base import AbstractBijection
+from diffhep_lattice.flows.convolutions import FreeField
 from diffhep_lattice.flows.stout import stout_layer
 from diffhep_lattice.groups import SUN, U1
 from diffhep_lattice.observables import plaquette, topological_charge
@@ -113,6 +116,45 @@ def test_a_swap_and_its_reverse_obey_detailed_balance(mapped, key):
     assert float(back.energy_change[0]) == pytest.approx(-float(change), abs=1e-8)
     if bool(back.accepted[0]):
         np.testing.assert_allclose(again, fields, atol=1e-9)
+
+
+class BetweenFreeFields(AbstractBijection):
+    """The linear map of a free field to one of another mass, which makes the swap perfect."""
+
+    first: FreeField
+    second: FreeField
+
+    def forward_and_log_det(self, phi):
+        z, log_det = self.first.inverse_and_log_det(phi)
+        phi, more = self.second.forward_and_log_det(z)
+        return phi, log_det + more
+
+    def inverse_and_log_det(self, phi):
+        return BetweenFreeFields(self.second, self.first).forward_and_log_det(phi)
+
+
+def test_a_perfect_map_swaps_always_and_keeps_the_exact_values(key):
+    """Free fields of two masses on 2x4; without the map the rungs are too far apart."""
+    masses = (0.25, 25.0)
+    rungs = [hmc(Phi4Action(m, 0.0), step_size=0.2 / (1 + m) ** 0.5, n_steps=4) for m in masses]
+    maps = [BetweenFreeFields(*(FreeField(np.log(m)) for m in masses))]
+    result = sample(
+        replica_exchange(rungs, maps),
+        jnp.zeros((N_CHAINS, 2, 2, 4)),
+        BURN_IN + 100,
+        observe={"phi2": jax.vmap(lambda phi: jnp.mean(phi**2))},
+        key=key,
+        progress=False,
+    )
+    np.testing.assert_allclose(result.info["swaps/0/energy_change"], 0.0, atol=1e-10)
+    assert result.info["swaps/0/accepted"].all()
+    for rung, mass_squared in enumerate(masses):
+        series = result.observables["phi2"][..., rung]
+        assert_exact(series, exact.free_scalar((2, 4), mass_squared).phi2)
+    # By hand, at the last fields: swapped as they are, next to none would be accepted.
+    plain = replica_exchange(rungs)
+    _, test = swap_once(plain, result.state.position[0], key)
+    assert float(test.energy_change[0]) > 3.0
 
 
 def test_round_trips_are_counted():

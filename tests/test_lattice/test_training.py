@@ -21,7 +21,15 @@ from diffhep_lattice.flows.kernels import CircularSpline
 from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.groups import U1
 from diffhep_lattice.observables import topological_charge
-from diffhep_lattice.training import ForwardKL, ReverseKL, cast, evaluate, train
+from diffhep_lattice.sectors import count_sectors
+from diffhep_lattice.training import (
+    ForwardKL,
+    ReverseKL,
+    SymmetrisedKL,
+    cast,
+    evaluate,
+    train,
+)
 from tests.systems.circle_flow import CircleFlow
 from tests.systems.exact_fields import exact_fields
 from tests.systems.perturbed import perturb
@@ -206,6 +214,26 @@ def test_forward_training_raises_the_likelihood_of_configurations_not_seen(key):
     assert log_q.mean() > 0.3 + _MAX_PULL * error
 
 
+def test_symmetrised_loss_is_the_weighted_sum_of_both(key, without_shape_checks):
+    fields = U1().haar((8, 2, *_SHAPE), key=key)
+    parts = ReverseKL(_ACTION, 16), ForwardKL(fields, 4)
+    keys = jax.random.split(key)
+    (reverse, _), forward = (
+        evaluate_loss(loss, _CIRCLE, key, jnp.asarray(0))
+        for loss, key in zip(parts, keys, strict=True)
+    )
+    for weight in (0.0, 0.3, 1.0):
+        value, report = evaluate_loss(SymmetrisedKL(*parts, weight), _CIRCLE, key, jnp.asarray(0))
+        expected = weight * reverse + (1.0 - weight) * forward
+        assert float(value) == pytest.approx(float(expected), abs=1e-10)
+        assert float(report["minus_log_w"]) == pytest.approx(float(reverse), abs=1e-10)
+        assert float(report["minus_log_q"]) == pytest.approx(float(forward), abs=1e-10)
+    with pytest.raises(ConfigError, match="`weight` must lie in"):
+        SymmetrisedKL(*parts, 1.5)
+    with pytest.raises(ConfigError, match="`forward` must be a ForwardKL"):
+        SymmetrisedKL(parts[0], parts[0])
+
+
 def test_cast_changes_floats_alone():
     flow = build_flow()
     narrow = cast(flow, jnp.float32)
@@ -279,7 +307,9 @@ def test_forward_ess_sees_a_missing_sector(key):
     inside = distribution.probability[distribution.charge == 0].item()
     log_z = exact.u1_log_partition(_BETA, _VOLUME)
     flow = OneSector(_LATTICE, fields[charges == 0], log_z + np.log(inside))
-    report = evaluate(flow, _ACTION, 200, key=key, configurations=fields)
+    report = evaluate(
+        flow, _ACTION, 200, key=key, configurations=fields, observe=topological_charge
+    )
     assert report.ess == pytest.approx(1.0, abs=1e-10)
     assert report.acceptance == 1.0
     assert report.log_z == pytest.approx(log_z + np.log(inside), abs=1e-10)
@@ -289,6 +319,31 @@ def test_forward_ess_sees_a_missing_sector(key):
     assert report.forward_ess < 1e-10
     at_home = evaluate(flow, _ACTION, 200, key=key, configurations=fields[charges == 0])
     assert at_home.forward_ess == pytest.approx(1.0, abs=1e-10)
+    assert at_home.observed is None
+    # The sectors name what is missing, and those of the target agree with the exact ones.
+    assert report.observed is not None
+    left = count_sectors(report.observed, report.log_weights)
+    assert left.charge.tolist() == [0]
+    assert left.of(0) == (pytest.approx(1.0, abs=1e-12), pytest.approx(0.0, abs=1e-12))
+    assert left.of(1) == (0.0, 0.0)
+    for charge in (-1, 0, 1):
+        probability, error = count_sectors(charges).of(charge)
+        reference = distribution.probability[distribution.charge == charge].item()
+        # One false alarm in 150,000 per sector.
+        assert abs(pull(probability, error, reference)) < 4.5
+
+
+def test_sectors_are_weighted():
+    """By hand: weights 1, 2, 1 of 4 and charges 0, 1, 1."""
+    sectors = count_sectors([0.0, 1.0, 1.0], np.log([1.0, 2.0, 1.0]))
+    np.testing.assert_array_equal(sectors.charge, [0, 1])
+    np.testing.assert_allclose(sectors.probability, [0.25, 0.75], atol=1e-15)
+    # (1 - p)^2 + p^2 (4 + 1) over 4^2 with p = 1/4.
+    np.testing.assert_allclose(sectors.error, np.sqrt(0.875 / 16.0), atol=1e-15)
+    with pytest.raises(ShapeError, match="`log_weights` must hold one number per charge"):
+        count_sectors([0.0, 1.0], [0.0])
+    with pytest.raises(ShapeError, match="`charges` must hold one charge per configuration"):
+        count_sectors([])
 
 
 def test_report_without_configurations_has_no_forward_ess(key):

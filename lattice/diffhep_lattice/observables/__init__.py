@@ -4,6 +4,7 @@ from diffhep_lattice.observables.angles import plaquette_angles as plaquette_ang
 from diffhep_lattice.observables.angles import (
     unwrapped_plaquette_angles as unwrapped_plaquette_angles,
 )
+from diffhep_lattice.observables.creutz import creutz_ratios as creutz_ratios
 from diffhep_lattice.observables.loops import gauge_transform as gauge_transform
 from diffhep_lattice.observables.loops import plane_plaquettes as plane_plaquettes
 from diffhep_lattice.observables.loops import planes as planes

@@ -1,0 +1,182 @@
+"""Gold: simulated events with the joint likelihood ratio and score mined from their histories."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from diffhep.core.checks import require, require_shape
+from diffhep.core.errors import DataError
+from diffhep.core.rng import check_key
+from diffhep.core.typing import Key
+
+__citations__ = ("arXiv:1805.12244",)
+
+
+class Split(NamedTuple):
+    """Gold in parts that share no event."""
+
+    train: "Gold"
+    held_out: "Gold"
+
+
+class Gold(eqx.Module):
+    r"""Events x with $r(x,z) = p(x,z|\theta_0)/p(x,z|\theta_1)$ and the joint score at $\theta_0$.
+
+    The expectation of r over the histories z of a given x, drawn under $\theta_1$, is the
+    likelihood ratio $p(x|\theta_0)/p(x|\theta_1)$; that of the score
+    $t = \nabla_\theta\log p(x,z|\theta)|_{\theta_0}$, drawn under $\theta_0$, is the score of x.
+
+    Attributes:
+        x: Observed features of each event.
+        log_ratio: $\log r(x,z)$, or None where nothing was mined.
+        score: Joint score at `theta0`, or None.
+        weight: Weight of each event, of either sign; 1 for unweighted events.
+        event_id: Events with one number are copies of one another and are never split.
+        theta0: Numerator of the ratio.
+        theta1: Denominator of the ratio.
+        label: 0 for events drawn under `theta0`, 1 for those drawn under `theta1`.
+
+    Reference:
+        J. Brehmer, G. Louppe, J. Pavez, K. Cranmer, arXiv:1805.12244.
+    """
+
+    x: Float[Array, "event *feature"]
+    log_ratio: Float[Array, " event"] | None
+    score: Float[Array, "event param"] | None
+    weight: Float[Array, " event"]
+    event_id: Int[Array, " event"]
+    theta0: Float[Array, "event param"]
+    theta1: Float[Array, "event param"]
+    label: Int[Array, " event"]
+
+    @property
+    def n_events(self) -> int:
+        """Number of rows."""
+        return self.x.shape[0]
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters of the theory."""
+        return self.theta0.shape[1]
+
+    def take(self, rows: Int[Array, " row"] | Bool[np.ndarray, " event"] | Any) -> "Gold":
+        """The rows of an index or of a mask.
+
+        Args:
+            rows: Indices, a slice, or one truth value an event.
+
+        Returns:
+            Gold of these rows.
+        """
+        return jax.tree.map(lambda leaf: leaf[rows], self)
+
+    def split(self, fraction: float = 0.2, *, key: Key) -> Split:
+        """Hold out a fraction of the events, all copies of an event on one side.
+
+        Args:
+            fraction: Of the event numbers, to be held out; between 0 and 1.
+            key: Random key.
+
+        Returns:
+            Gold to train on, and gold held out.
+
+        Raises:
+            ConfigError: `fraction` leaves one side empty.
+        """
+        check_key(key)
+        ids, place = np.unique(np.asarray(self.event_id), return_inverse=True)
+        n_held_out = round(fraction * ids.size)
+        rule = f"leave events on both sides of {ids.size}"
+        require(0 < n_held_out < ids.size, "fraction", rule, fraction)
+        order = np.asarray(jax.random.permutation(key, ids.size))
+        is_held_out = np.isin(place, order[:n_held_out])
+        return Split(self.take(~is_held_out), self.take(is_held_out))
+
+
+def join(*parts: Gold) -> Gold:
+    """Gold of several runs in one; their event numbers are kept apart.
+
+    Args:
+        *parts: Gold of the same features and parameters.
+
+    Returns:
+        All rows, part after part.
+
+    Raises:
+        ShapeError: Features or parameters differ.
+        ConfigError: There is no part, or only some have mined quantities.
+    """
+    require(len(parts) > 0, "parts", "hold gold", parts)
+    shapes = {(part.x.shape[1:], part.n_params) for part in parts}
+    require_shape(len(shapes) == 1, "parts", "share features and parameters", shapes)
+    forms = {jax.tree.structure(part) for part in parts}
+    require(len(forms) == 1, "parts", "all be mined, or none", len(forms))
+    shifted, first = [], 0
+    for part in parts:
+        event_id = part.event_id - jnp.min(part.event_id) + first
+        shifted.append(eqx.tree_at(lambda gold: gold.event_id, part, event_id))
+        first = int(jnp.max(event_id)) + 1
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *shifted)
+
+
+def require_finite_events(x: Any, name: str = "x") -> None:
+    """Raise a `DataError` that names the first event and feature which is no number.
+
+    Args:
+        x: Features, shape (event, *feature).
+        name: What to call them.
+
+    Raises:
+        DataError: An entry is NaN or infinite.
+    """
+    bad = ~np.isfinite(np.asarray(x))
+    if bad.any():
+        event, *column = (int(index) for index in np.argwhere(bad)[0])
+        where = f"column {column[0] if len(column) == 1 else tuple(column)}" if column else "it"
+        value = np.asarray(x)[(event, *column)]
+        raise DataError(
+            f"Argument `{name}` must be finite, but in event {event} {where} is {value}; "
+            f"{int(bad.reshape(bad.shape[0], -1).any(axis=1).sum())} events are affected."
+        )
+
+
+def check_gold(gold: Gold) -> None:
+    """Raise an error unless gold can be trained on.
+
+    Args:
+        gold: The gold.
+
+    Raises:
+        ShapeError: Arrays differ in their number of events or parameters.
+        DataError: A feature, ratio, score or weight is not finite; a class is empty; the weights of
+            a class do not sum to something positive.
+    """
+    n, n_params = gold.n_events, gold.n_params
+    shapes = {
+        "log_ratio": (None if gold.log_ratio is None else gold.log_ratio.shape, (n,)),
+        "score": (None if gold.score is None else gold.score.shape, (n, n_params)),
+        "weight": (gold.weight.shape, (n,)),
+        "event_id": (gold.event_id.shape, (n,)),
+        "theta0": (gold.theta0.shape, (n, n_params)),
+        "theta1": (gold.theta1.shape, (n, n_params)),
+        "label": (gold.label.shape, (n,)),
+    }
+    for name, (found, expected) in shapes.items():
+        rule = f"have shape {expected} for {n} events"
+        require_shape(found is None or found == expected, name, rule, f"shape {found}")
+    for name in ("x", "log_ratio", "score", "weight", "theta0", "theta1"):
+        if getattr(gold, name) is not None:
+            require_finite_events(getattr(gold, name), name)
+    label, weight = np.asarray(gold.label), np.asarray(gold.weight)
+    for value in (0, 1):
+        if not np.any(label == value):
+            raise DataError(f"Argument `label` must have events of class {value}, but it has none.")
+        total = float(weight[label == value].sum())
+        if not total > 0:
+            raise DataError(
+                f"Argument `weight` must sum to more than 0 in class {value}, but it is {total:g}."
+            )

@@ -1,0 +1,433 @@
+"""Learned likelihood ratios: an ensemble of networks trained as one program."""
+
+import warnings
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from diffhep.core.checkpoint import Checkpoint
+from diffhep.core.checks import as_integer, require, require_real, require_shape
+from diffhep.core.errors import DataError
+from diffhep.core.fit import fit_ensemble
+from diffhep.core.progress import Show
+from diffhep.core.rng import check_key, key_for, keys_for_chains
+from diffhep.core.typing import Key, Scalar
+from diffhep_sbi.gold import Gold, check_gold, require_finite_events
+from diffhep_sbi.losses import METHODS, Method
+from diffhep_sbi.networks import AbstractNetwork, NetworkBuilder, mlp
+
+__citations__ = ("arXiv:1805.00020", "arXiv:1808.00973", "arXiv:2412.01548")
+
+_DECAY = 0.01
+"""The last learning rate over the first, arXiv:1805.00020."""
+
+_BATCH = 65_536
+"""Events evaluated at once, to bound memory."""
+
+
+class ParameterisedRatio(eqx.Module):
+    r"""$\log\hat r(x|\theta)$ as one output of a network of both."""
+
+    network: AbstractNetwork
+
+    def __call__(self, x: Float[Array, "*feature"], theta: Float[Array, " param"]) -> Scalar:
+        """The log-ratio, of standardised arguments."""
+        return self.network(x, theta)[0]
+
+
+class LocalRatio(eqx.Module):
+    r"""$\hat t(x)\cdot\theta - \frac12\theta^T I\,\theta$: a family that is exact at its reference.
+
+    The second term normalises it to second order in $\theta$, the distance from the reference.
+    """
+
+    network: AbstractNetwork
+    information: Float[Array, "param param"]
+
+    def __call__(self, x: Float[Array, "*feature"], theta: Float[Array, " param"]) -> Scalar:
+        """The log-ratio, of standardised arguments."""
+        score = self.network(x, theta[:0])
+        return score @ theta - 0.5 * theta @ jax.lax.stop_gradient(self.information) @ theta
+
+
+class Standard(eqx.Module):
+    """Shift and scale that give the training events mean 0 and variance 1."""
+
+    shift: Float[Array, "..."]
+    scale: Float[Array, "..."]
+
+    def __call__(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Standardised values."""
+        return (value - self.shift) / self.scale
+
+
+class RatioEnsemble(eqx.Module):
+    r"""$\log\hat r(x|\theta)$, the mean over networks that differ in start and batches.
+
+    Attributes:
+        members: The networks, with a leading member axis.
+        features: Standardisation of x.
+        params: Standardisation of theta.
+        theta1: Denominator; None where it is the marginal of x.
+        low: Smallest parameters of the training events.
+        high: Largest ones.
+        training_loss: Mean loss of every epoch and member.
+        held_out_loss: The same on held-out events.
+        method: Name of the loss.
+    """
+
+    members: ParameterisedRatio | LocalRatio
+    features: Standard
+    params: Standard
+    theta1: Float[Array, " param"] | None
+    low: Float[Array, " param"]
+    high: Float[Array, " param"]
+    training_loss: Float[Array, "epoch member"]
+    held_out_loss: Float[Array, "epoch member"]
+    method: str = eqx.field(static=True)
+
+    @property
+    def n_members(self) -> int:
+        """Number of networks."""
+        return self.training_loss.shape[1]
+
+    def log_ratio(
+        self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
+    ) -> Float[Array, " event"]:
+        """Mean over the members.
+
+        Args:
+            x: Features.
+            theta: Numerator; one for all events.
+
+        Returns:
+            The log-ratio of every event, in double precision where that is on.
+
+        Raises:
+            ShapeError: Features or parameters have another shape than in training.
+        """
+        return jnp.mean(self.member_log_ratios(x, theta), axis=0)
+
+    def spread(
+        self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
+    ) -> Float[Array, " event"]:
+        """Standard deviation of the members about their mean, per event."""
+        return jnp.std(self.member_log_ratios(x, theta), axis=0)
+
+    def score(
+        self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
+    ) -> Float[Array, "event param"]:
+        r"""$\nabla_\theta\log\hat r(x|\theta)$, mean over the members.
+
+        Args:
+            x: Features.
+            theta: Where the score is taken.
+
+        Returns:
+            The score of every event, per unit of theta.
+
+        Raises:
+            ShapeError: As for `log_ratio`.
+        """
+        self._require_shapes(x, theta)
+
+        def of_one(event: Float[Array, "*feature"]) -> Float[Array, " param"]:
+            return jax.grad(lambda point: self.log_ratio(event[None], point)[0])(theta)
+
+        return jax.lax.map(of_one, x, batch_size=min(_BATCH, max(x.shape[0], 1)))
+
+    def member_log_ratios(
+        self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
+    ) -> Float[Array, "member event"]:
+        """The log-ratio of every member.
+
+        Args:
+            x: Features.
+            theta: Numerator.
+
+        Returns:
+            One row a member.
+
+        Raises:
+            ShapeError: As for `log_ratio`.
+        """
+        self._require_shapes(x, theta)
+        point = self.params(theta).astype(jnp.float32)
+
+        def of_one(event: Float[Array, "*feature"]) -> Float[Array, " member"]:
+            features = self.features(event).astype(jnp.float32)
+            return eqx.filter_vmap(lambda member: member(features, point))(self.members)
+
+        if x.shape[0] <= _BATCH:
+            rows = jax.vmap(of_one)(x)
+        else:
+            rows = jax.lax.map(of_one, x, batch_size=_BATCH)
+        return rows.T.astype(float)
+
+    def distance_outside(self, theta: Any) -> float:
+        """How far theta lies outside the trained range, in units of that range; 0 inside.
+
+        Args:
+            theta: Parameters, shape (param,).
+
+        Returns:
+            The largest distance of a parameter; infinite where the range is a point.
+        """
+        point, low, high = (np.asarray(value, float) for value in (theta, self.low, self.high))
+        beyond = np.maximum(low - point, point - high)
+        width = high - low
+        outside = beyond > 1e-9 * (np.abs(low) + np.abs(high))
+        ratio = np.divide(beyond, width, out=np.full_like(beyond, np.inf), where=width > 0)
+        return float(np.max(np.where(outside, ratio, 0.0)))
+
+    def warn_outside(self, theta: Any) -> None:
+        """Warn where theta lies outside the trained range, with the distance.
+
+        Args:
+            theta: Parameters, shape (param,).
+        """
+        distance = self.distance_outside(theta)
+        if distance > 0:
+            warnings.warn(
+                f"theta = {np.asarray(theta).tolist()} lies {distance:.3g} widths outside the "
+                f"trained range from {np.asarray(self.low).tolist()} to "
+                f"{np.asarray(self.high).tolist()}: the learned ratio means nothing there.",
+                stacklevel=2,
+            )
+
+    def _require_shapes(self, x: Any, theta: Any) -> None:
+        expected, found = self.features.shift.shape, jnp.shape(x)[1:]
+        rule = f"have events of shape {expected}, as in training"
+        require_shape(found == expected, "x", rule, f"events of shape {found}")
+        expected, found = self.low.shape, jnp.shape(theta)
+        require_shape(found == expected, "theta", f"have shape {expected}", f"shape {found}")
+
+
+class _Objective(eqx.Module):
+    """A method's loss on random batches of training events, and on held-out ones beside."""
+
+    train: Gold
+    held_out: Gold
+    method: Method = eqx.field(static=True)
+    alpha: float = eqx.field(static=True)
+    batch: int = eqx.field(static=True)
+
+    def __call__(self, model: Any, key: Key, step: Array) -> tuple[Scalar, dict[str, Scalar]]:
+        keys = jax.random.split(key)
+        losses = [
+            self.method.loss(model, part.take(self._draw(part, part_key)), self.alpha)
+            for part, part_key in zip((self.train, self.held_out), keys, strict=True)
+        ]
+        return losses[0], {"held_out": jax.lax.stop_gradient(losses[1])}
+
+    def _draw(self, part: Gold, key: Key) -> Array:
+        return jax.random.randint(key, (self.batch,), 0, part.n_events)
+
+
+def fit_ratio(
+    gold: Gold,
+    method: str = "alice",
+    *,
+    network: NetworkBuilder | None = None,
+    n_members: int = 5,
+    n_epochs: int = 50,
+    batch: int = 256,
+    learning_rate: float = 1e-3,
+    alpha: float | None = None,
+    held_out: float = 0.2,
+    checkpoint: Checkpoint | None = None,
+    progress: Show = True,
+    key: Key,
+) -> RatioEnsemble:
+    r"""Learn $\log r(x|\theta_0)$ from gold.
+
+    Adam with a cosine decay to a hundredth of the learning rate; the networks kept are those of the
+    epoch with the lowest loss on held-out events. All members train side by side in one program.
+
+    | method | learns from | loss |
+    |---|---|---|
+    | carl | labels | cross-entropy |
+    | alice | joint ratio | cross-entropy with soft labels |
+    | rolr | joint ratio | squared deviation |
+    | cascal, alices, rascal | the same and the joint score | the same + alpha (score)^2 |
+    | sally | joint score at one point | squared deviation; the ratio is local |
+    | nre_a, nre_b, nre_c, bnre | pairs (theta0, x), label 0 | contrasts with other thetas |
+
+    Args:
+        gold: Events, as `mine` returns them. Those of shape (particle, feature) are clouds: their
+            last feature is 1 for a particle and 0 for padding, which is left out of all means.
+        method: Name of the loss.
+        network: Builder of a member; `mlp()` if not given.
+        n_members: Networks.
+        n_epochs: Times that as many events are drawn as there are to train on.
+        batch: Events a step.
+        learning_rate: The first learning rate.
+        alpha: Weight of the loss's second term, in units of standardised parameters; the method's
+            own if not given. For nre_c it is the odds of one of the parameters against none.
+        held_out: Fraction of the events that choose the epoch.
+        checkpoint: Where training is saved and goes on from, to the same bits.
+        progress: Whether to show a bar.
+        key: Random key.
+
+    Returns:
+        The ensemble.
+
+    Raises:
+        ConfigError: The method is not known, gold lacks what it needs, theta1 is not the same in
+            all events, or a number is out of range.
+        ShapeError: Arrays of gold differ in length.
+        DataError: Gold has values that are not finite, or an empty class.
+        ConvergenceError: The loss is not finite; the state is saved.
+
+    Reference:
+        J. Brehmer et al., arXiv:1805.00020; M. Stoye et al., arXiv:1808.00973.
+    """
+    check_key(key)
+    require(method in METHODS, "method", f"be one of {', '.join(METHODS)}", method)
+    chosen = METHODS[method]
+    n_epochs, batch = as_integer(n_epochs, "n_epochs", low=1), as_integer(batch, "batch", low=2)
+    n_members = as_integer(n_members, "n_members", low=1)
+    require_real(learning_rate, "learning_rate", "be finite and not negative", low=0.0)
+    prepared, theta1 = _prepare(gold, method, chosen)
+    parts = prepared.split(held_out, key=key_for(key, "split"))
+    build = mlp() if network is None else network
+    features, params = _standards(parts.train, method)
+    weight = jnp.mean(parts.train.weight)
+    train, other = (_standardise(part, features, params, weight) for part in parts)
+    models = _members(gold, method, build, keys_for_chains(key_for(key, "networks"), n_members))
+    steps = max(1, parts.train.n_events // batch)
+    n_steps = n_epochs * steps
+    fitted = fit_ensemble(
+        _Objective(train, other, chosen, chosen.alpha if alpha is None else float(alpha), batch),
+        models,
+        n_steps,
+        key=key_for(key, "fit"),
+        learning_rate=optax.cosine_decay_schedule(learning_rate, n_steps, _DECAY),
+        best_window=steps,
+        best_by="held_out",
+        chunk=max(1, min(steps, n_steps)),
+        checkpoint=checkpoint,
+        name=f"fit_ratio {method}",
+        progress=progress,
+    )
+    members = fitted.best_model
+    if method == "sally":
+        members = _normalise(members, train)
+    loss, other_loss = (
+        fitted.history[name].reshape(n_epochs, steps, n_members).mean(axis=1)
+        for name in ("loss", "held_out")
+    )
+    return RatioEnsemble(
+        members=members,
+        features=features,
+        params=params,
+        theta1=theta1,
+        low=jnp.min(prepared.theta0, axis=0),
+        high=jnp.max(prepared.theta0, axis=0),
+        training_loss=jnp.asarray(loss),
+        held_out_loss=jnp.asarray(other_loss),
+        method=method,
+    )
+
+
+def _prepare(gold: Gold, name: str, method: Method) -> tuple[Gold, Array | None]:
+    """Gold with what the method uses, and the denominator."""
+    if method.is_contrastive:
+        require_finite_events(gold.x)
+        joint = gold.take(np.asarray(gold.label) == 0)
+        if joint.n_events == 0:
+            raise DataError("Argument `gold` must have events of class 0, but it has none.")
+        return joint, None
+    check_gold(gold)
+    for needed, attribute in (
+        (method.needs_ratio, "log_ratio"),
+        (method.needs_score, "score"),
+    ):
+        value = getattr(gold, attribute)
+        rule = f"have a joint {attribute}, which method {name!r} learns from; mine it"
+        require(not needed or value is not None, "gold", rule, value)
+    theta1 = gold.theta1[0]
+    same = bool(jnp.all(gold.theta1 == theta1))
+    require(same, "gold.theta1", "be the same in all events", "several points")
+    if name == "sally":
+        at_one = bool(jnp.all(gold.theta0 == theta1))
+        require(at_one, "gold.theta0", "be theta1 in all events for sally", "another point")
+        gold = eqx.tree_at(lambda g: g.label, gold, jnp.zeros_like(gold.label))
+    return gold, theta1
+
+
+def _standards(train: Gold, method: str) -> tuple[Standard, Standard]:
+    """Of features and parameters, from training events alone."""
+    if train.x.ndim == 3:
+        present = train.x[..., -1:]
+        n = jnp.maximum(jnp.sum(present, axis=(0, 1)), 1.0)
+        mean = jnp.sum(present * train.x, axis=(0, 1)) / n
+        variance = jnp.sum(present * (train.x - mean) ** 2, axis=(0, 1)) / n
+        mean, variance = mean.at[-1].set(0.0), variance.at[-1].set(1.0)
+        shape = train.x.shape[1:]
+        features = Standard(
+            jnp.broadcast_to(mean, shape), _scale(jnp.broadcast_to(variance, shape))
+        )
+    else:
+        features = Standard(jnp.mean(train.x, axis=0), _scale(jnp.var(train.x, axis=0)))
+    if method == "sally" and train.score is not None:
+        # Standardised scores have variance 1, as the scale of theta is the inverse of theirs.
+        return features, Standard(train.theta0[0], 1.0 / _scale(jnp.var(train.score, axis=0)))
+    params = Standard(jnp.mean(train.theta0, axis=0), _scale(jnp.var(train.theta0, axis=0)))
+    return features, params
+
+
+def _scale(variance: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Standard deviations; 1 for what does not vary."""
+    return jnp.where(variance > 0, jnp.sqrt(variance), 1.0)
+
+
+def _standardise(gold: Gold, features: Standard, params: Standard, weight: Scalar) -> Gold:
+    """In single precision, as the networks are; weights of mean 1."""
+    x = features(gold.x)
+    score = None if gold.score is None else gold.score * params.scale
+    standard = Gold(
+        x=x,
+        log_ratio=gold.log_ratio,
+        score=score,
+        weight=gold.weight / weight,
+        event_id=gold.event_id,
+        theta0=params(gold.theta0),
+        theta1=params(gold.theta1),
+        label=gold.label,
+    )
+    return jax.tree.map(
+        lambda leaf: leaf.astype(jnp.float32) if eqx.is_inexact_array(leaf) else leaf, standard
+    )
+
+
+def _members(gold: Gold, method: str, build: NetworkBuilder, keys: Any) -> Any:
+    """Untrained networks with a leading member axis."""
+    shape, n_params = gold.x.shape[1:], gold.n_params
+
+    def start(key: Key) -> ParameterisedRatio | LocalRatio:
+        if method == "sally":
+            zero = jnp.zeros((n_params, n_params), jnp.float32)
+            return LocalRatio(build(shape, 0, n_params, key), zero)
+        return ParameterisedRatio(build(shape, n_params, 1, key))
+
+    return eqx.filter_vmap(start)(keys)
+
+
+def _normalise(members: LocalRatio, train: Gold) -> LocalRatio:
+    """The information of every member's score, by which it is normalised to second order."""
+
+    def information(member: LocalRatio) -> Float[Array, "param param"]:
+        nothing = jnp.zeros(0, jnp.float32)
+        score = jax.lax.map(
+            lambda x: member.network(x, nothing), train.x, batch_size=min(_BATCH, train.n_events)
+        )
+        return (train.weight[:, None] * score).T @ score / train.n_events
+
+    found = eqx.filter_vmap(information)(members)
+    return eqx.tree_at(lambda member: member.information, members, found)
