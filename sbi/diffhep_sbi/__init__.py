@@ -1,1 +1,34 @@
 """Likelihood ratios learned from simulators."""
+
+from diffhep_sbi import io as io
+from diffhep_sbi import problems as problems
+from diffhep_sbi.asymptotic import cls as cls
+from diffhep_sbi.asymptotic import expected_limit as expected_limit
+from diffhep_sbi.asymptotic import significance as significance
+from diffhep_sbi.asymptotic import upper_limit as upper_limit
+from diffhep_sbi.asymptotic import wilks_interval as wilks_interval
+from diffhep_sbi.binned import BinFactors as BinFactors
+from diffhep_sbi.binned import BinnedChannel as BinnedChannel
+from diffhep_sbi.binned import NormFactor as NormFactor
+from diffhep_sbi.binned import NormVariation as NormVariation
+from diffhep_sbi.binned import Sample as Sample
+from diffhep_sbi.binned import ShapeVariation as ShapeVariation
+from diffhep_sbi.constraints import GaussianConstraint as GaussianConstraint
+from diffhep_sbi.constraints import LogNormalConstraint as LogNormalConstraint
+from diffhep_sbi.constraints import PoissonConstraint as PoissonConstraint
+from diffhep_sbi.events import Events as Events
+from diffhep_sbi.events import build_events as build_events
+from diffhep_sbi.fisher import fisher_information as fisher_information
+from diffhep_sbi.fisher import information_distance as information_distance
+from diffhep_sbi.fisher import local_distance as local_distance
+from diffhep_sbi.fisher import profiled_information as profiled_information
+from diffhep_sbi.likelihood import Likelihood as Likelihood
+from diffhep_sbi.likelihood import Parameter as Parameter
+from diffhep_sbi.likelihood import sample_toys as sample_toys
+from diffhep_sbi.mle import mle as mle
+from diffhep_sbi.mle import profile as profile
+from diffhep_sbi.neyman import coverage as coverage
+from diffhep_sbi.neyman import neyman as neyman
+from diffhep_sbi.profile_statistics import profile_statistic as profile_statistic
+from diffhep_sbi.unbinned import RatioNuisance as RatioNuisance
+from diffhep_sbi.unbinned import UnbinnedChannel as UnbinnedChannel

@@ -19,18 +19,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.stats import chi2
 
 from diffhep.core.checks import require, require_x64
 from diffhep.core.errors import ConvergenceError
 from diffhep.core.typing import Flag, Scalar
-from diffhep_sbi.gates import Verdict, require_gates
+from diffhep_sbi.verdict import Verdict, require_gates
 from diffhep_sbi.likelihood import Likelihood, Observation
 from diffhep_sbi.mle import maximise_free_and_at, mle, profile, require_converged
 from diffhep_sbi.profile_statistics import evaluate_statistic, order, profile_statistic
 
-__citations__ = ("arXiv:1007.1727", "doi:10.1088/0954-3899/28/10/313", "doi:10.1214/aoms/1177732360")
+__citations__ = (
+    "arXiv:1007.1727",
+    "doi:10.1088/0954-3899/28/10/313",
+    "doi:10.1214/aoms/1177732360",
+)
 
 BANDS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 """Standard deviations of the background-only expectation that a band is given at."""
@@ -187,7 +191,7 @@ def upper_limit(
 
     def excess(value: float, place: int | None) -> float:
         found = cls(likelihood, value, data, allow_failed=True)
-        chosen = found.observed if place is None else found.expected[place]
+        chosen = found.observed if place is None else np.asarray(found.expected)[place]
         return float(chosen) - (1.0 - level)
 
     places = (None, *range(len(BANDS)))
@@ -299,7 +303,7 @@ def _crossing(
         end = bound if beyond else end
         if excess(end) > 0.0:
             low, high = sorted((centre, end))
-            return float(brentq(excess, low, high, xtol=ROOT_TOLERANCE * abs(step))), False
+            return _between(excess, low, high, ROOT_TOLERANCE * abs(step)), False
         step *= 2.0
     raise ConvergenceError(f"The interval has no end within {abs(step):g} of {centre:g}.")
 
@@ -309,8 +313,12 @@ def _root(excess: Callable[[float], float], low: float, start: float, highest: f
     high = min(start, highest)
     for _ in range(MOST_WIDENINGS):
         if excess(high) < 0.0:
-            return float(brentq(excess, low, high, xtol=ROOT_TOLERANCE * high))
+            return _between(excess, low, high, ROOT_TOLERANCE * high)
         if high >= highest:
             break
         low, high = high, min(2.0 * high, highest)
     raise ConvergenceError(f"No upper limit lies below {high:g}; raise the parameter's bound.")
+
+
+def _between(excess: Callable[[float], float], low: float, high: float, tolerance: float) -> float:
+    return float(root_scalar(excess, bracket=(low, high), method="brentq", xtol=tolerance).root)

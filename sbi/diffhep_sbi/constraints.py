@@ -39,9 +39,7 @@ class AbstractConstraint(eqx.Module):
     names: eqx.AbstractVar[tuple[str, ...]]
 
     @abstractmethod
-    def log_prob(
-        self, values: Float[Array, " term"], auxiliary: Float[Array, " term"]
-    ) -> Scalar:
+    def log_prob(self, values: Float[Array, " term"], auxiliary: Float[Array, " term"]) -> Scalar:
         """Logarithm of the density of the auxiliary observations, normalised."""
 
     @abstractmethod
@@ -76,9 +74,7 @@ class GaussianConstraint(AbstractConstraint):
     def __check_init__(self) -> None:
         _require_positive(self.sigma, self.names, "sigma")
 
-    def log_prob(
-        self, values: Float[Array, " term"], auxiliary: Float[Array, " term"]
-    ) -> Scalar:
+    def log_prob(self, values: Float[Array, " term"], auxiliary: Float[Array, " term"]) -> Scalar:
         """Logarithm of the Gaussian density of the observations."""
         pull = (auxiliary - values) / self.sigma
         return jnp.sum(-0.5 * pull**2 - jnp.log(self.sigma) - LOG_SQRT_2PI)
@@ -93,7 +89,7 @@ class GaussianConstraint(AbstractConstraint):
 
 
 class LogNormalConstraint(AbstractConstraint):
-    r"""A log-normal observation of each positive parameter, $\log a \sim N(\log\alpha, \log\kappa)$.
+    r"""A log-normal observation of each parameter, $\log a \sim N(\log\alpha, \log\kappa)$.
 
     The density is that of $\log a$, which is what is observed.
 
@@ -112,9 +108,7 @@ class LogNormalConstraint(AbstractConstraint):
     def __check_init__(self) -> None:
         _require_positive(self.kappa - 1.0, self.names, "kappa", "be above 1")
 
-    def log_prob(
-        self, values: Float[Array, " term"], auxiliary: Float[Array, " term"]
-    ) -> Scalar:
+    def log_prob(self, values: Float[Array, " term"], auxiliary: Float[Array, " term"]) -> Scalar:
         """Logarithm of the Gaussian density of the logarithms of the observations."""
         sigma = jnp.log(self.kappa)
         pull = (jnp.log(auxiliary) - jnp.log(values)) / sigma
@@ -148,9 +142,7 @@ class PoissonConstraint(AbstractConstraint):
     def __check_init__(self) -> None:
         _require_positive(self.tau, self.names, "tau")
 
-    def log_prob(
-        self, values: Float[Array, " term"], auxiliary: Float[Array, " term"]
-    ) -> Scalar:
+    def log_prob(self, values: Float[Array, " term"], auxiliary: Float[Array, " term"]) -> Scalar:
         """Logarithm of the Poisson probability, continued to counts that are not whole."""
         return log_poisson(auxiliary, self.tau * values)
 

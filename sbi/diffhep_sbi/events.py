@@ -99,9 +99,7 @@ def require_weights(weight: np.ndarray) -> None:
     """
     if not np.all(np.isfinite(weight)):
         event = int(np.flatnonzero(~np.isfinite(weight))[0])
-        raise DataError(
-            f"Argument `weight` must be finite, but event {event} has {weight[event]}."
-        )
+        raise DataError(f"Argument `weight` must be finite, but event {event} has {weight[event]}.")
     if not np.any(weight > 0.0):
         raise DataError(
             f"Argument `weight` must hold positive weights, but none of {weight.size} is positive."

@@ -6,7 +6,7 @@ order joins both sides with two continuous derivatives. The piecewise forms, wit
 there to read older models.
 
 Reference:
-    K. Cranmer et al., HistFactory, CERN-OPEN-2012-016; ATLAS, arXiv:2412.01548 (the same for
+    K. Cranmer et al., HistFactory, CERN-OPEN-2012-016; ATLAS, arXiv:2412.01600 (the same for
     likelihood ratios of single events).
 """
 
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from diffhep.core.typing import Scalar
 
-__citations__ = ("doi:10.21105/joss.02823", "arXiv:2412.01548")
+__citations__ = ("doi:10.21105/joss.02823", "arXiv:2412.01600")
 
 
 def smooth_factor(

@@ -4,7 +4,7 @@ $\log L(\theta) = \sum_c \log p_c(\mathrm{data}_c|\theta) + \sum_k \log p_k(a_k|
 channels c (events or bins) and auxiliary observations $a_k$ of nuisance parameters.
 
 Reference:
-    arXiv:1007.1727; ATLAS, arXiv:2412.01548.
+    arXiv:1007.1727; ATLAS, arXiv:2412.01600.
 """
 
 from abc import abstractmethod
@@ -24,7 +24,7 @@ from diffhep.core.rng import check_key, key_at, key_for
 from diffhep.core.typing import Key, PyTree, Scalar
 from diffhep_sbi.constraints import AbstractConstraint
 
-__citations__ = ("arXiv:1007.1727", "arXiv:2412.01548")
+__citations__ = ("arXiv:1007.1727", "arXiv:2412.01600")
 
 
 class Parameter(eqx.Module):

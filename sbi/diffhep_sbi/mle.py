@@ -95,7 +95,7 @@ def maximise(
     def minus_log(theta: Array, _: Any) -> Scalar:
         return -likelihood.log_prob(theta, observation)
 
-    solver = BoundedNewton(low, high, is_free, atol=TOLERANCE)
+    solver = BoundedNewton(low=low, high=high, is_free=is_free, atol=TOLERANCE)
     start = jnp.where(is_free, jnp.clip(start, low, high), start)
     found = optx.minimise(minus_log, solver, start, max_steps=MAX_STEPS, throw=False)
     state = found.state

@@ -5,11 +5,11 @@ with $r(x|\theta) = p(x|\theta)/p(x|\mathrm{reference})$: the extended likelihoo
 of the data. Nuisance parameters multiply rate and ratio by smoothly interpolated variations.
 
 Reference:
-    ATLAS, arXiv:2412.01548; arXiv:1805.00020.
+    ATLAS, arXiv:2412.01600; arXiv:1805.00020.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -26,16 +26,17 @@ from diffhep_sbi.events import Events, build_events
 from diffhep_sbi.interpolation import smooth_factor
 from diffhep_sbi.likelihood import AbstractChannel, Values
 
-__citations__ = ("arXiv:2412.01548", "arXiv:1805.00020")
+__citations__ = ("arXiv:2412.01600", "arXiv:1805.00020")
 
 
+@runtime_checkable
 class LogRatio(Protocol):
     """What an unbinned channel asks of a ratio: a `RatioEnsemble`, or a problem's exact one."""
 
     def log_ratio(
         self, x: Float[Array, "event feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
-        """log p(x|theta)/p(x|reference) of each event."""
+        """Log p(x|theta)/p(x|reference) of each event."""
         ...
 
 
@@ -130,7 +131,7 @@ class UnbinnedChannel(AbstractChannel):
         return rate
 
     def log_ratio(self, values: Values, x: Array) -> Float[Array, " event"]:
-        """log p(x|theta, alpha)/p(x|reference) of each event."""
+        """Log p(x|theta, alpha)/p(x|reference) of each event."""
         theta = values.of(self.names)
         total = self.ratio.log_ratio(x, theta)
         for nuisance in self.nuisances:

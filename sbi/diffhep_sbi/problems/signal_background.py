@@ -9,6 +9,7 @@ Reference:
 """
 
 from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -33,7 +34,7 @@ N_NODES = 256
 SQRT_2 = 1.4142135623730951
 
 
-def _setting(name: str, default: float) -> Scalar:
+def _setting(name: str, default: float) -> Any:
     return eqx.field(converter=partial(as_scalar, name=name), default=default)
 
 
@@ -99,13 +100,13 @@ class SignalBackground(eqx.Module):
     def log_prob(
         self, x: Float[Array, "event 1"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
-        """log p(x|theta) of each event, within the window."""
+        """Log p(x|theta) of each event, within the window."""
         return jnp.log(self.intensity(x, theta) / self.expected_events(theta))
 
     def log_ratio(
         self, x: Float[Array, "event 1"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
-        """log p(x|theta)/p(x|reference) of each event."""
+        """Log p(x|theta)/p(x|reference) of each event."""
         return self.log_prob(x, theta) - self.log_prob(x, self.reference)
 
     def score(

@@ -1,7 +1,7 @@
 """Gates: limits are refused where the ratio behind them failed its report."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from diffhep_sbi.unbinned import UnbinnedChannel
 __citations__ = ("arXiv:2412.01600",)
 
 
+@runtime_checkable
 class Verdict(Protocol):
     """What a limit asks of a report."""
 
