@@ -2,6 +2,7 @@
 
 from diffhep_lattice import exact as exact
 from diffhep_lattice import io as io
+from diffhep_lattice.actions import DefectAction as DefectAction
 from diffhep_lattice.actions import ImprovedAction as ImprovedAction
 from diffhep_lattice.actions import Phi4Action as Phi4Action
 from diffhep_lattice.actions import SchwingerAction as SchwingerAction
@@ -24,6 +25,7 @@ from diffhep_lattice.flows import checkerboard_flow as checkerboard_flow
 from diffhep_lattice.flows import comb_flow as comb_flow
 from diffhep_lattice.flows import continuous_flow as continuous_flow
 from diffhep_lattice.flows import multiscale_flow as multiscale_flow
+from diffhep_lattice.flows import neighbour_couplings as neighbour_couplings
 from diffhep_lattice.flows import stout_layer as stout_layer
 from diffhep_lattice.flows import stripe_flow as stripe_flow
 from diffhep_lattice.flows import with_steps as with_steps
@@ -80,6 +82,7 @@ from diffhep_lattice.samplers import replica_exchange as replica_exchange
 from diffhep_lattice.samplers import round_trips as round_trips
 from diffhep_lattice.samplers import sequential_monte_carlo as sequential_monte_carlo
 from diffhep_lattice.samplers import stochastic_flow as stochastic_flow
+from diffhep_lattice.samplers import translation as translation
 from diffhep_lattice.sectors import count_sectors as count_sectors
 from diffhep_lattice.training import ForwardKL as ForwardKL
 from diffhep_lattice.training import ReverseKL as ReverseKL

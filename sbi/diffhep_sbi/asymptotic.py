@@ -25,10 +25,10 @@ from scipy.stats import chi2
 from diffhep.core.checks import require, require_x64
 from diffhep.core.errors import ConvergenceError
 from diffhep.core.typing import Flag, Scalar
-from diffhep_sbi.verdict import Verdict, require_gates
 from diffhep_sbi.likelihood import Likelihood, Observation
 from diffhep_sbi.mle import maximise_free_and_at, mle, profile, require_converged
 from diffhep_sbi.profile_statistics import evaluate_statistic, order, profile_statistic
+from diffhep_sbi.verdict import Verdict, require_gates
 
 __citations__ = (
     "arXiv:1007.1727",

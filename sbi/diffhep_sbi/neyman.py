@@ -24,10 +24,10 @@ from diffhep.core.checks import as_integer, require, require_shape, require_x64
 from diffhep.core.rng import check_key, key_at, key_for
 from diffhep.core.typing import Key, Scalar
 from diffhep_sbi.asymptotic import Interval
-from diffhep_sbi.verdict import Verdict, require_gates
 from diffhep_sbi.likelihood import Likelihood, Observation, sample_toys
 from diffhep_sbi.mle import require_converged
 from diffhep_sbi.profile_statistics import Statistic, evaluate_statistic
+from diffhep_sbi.verdict import Verdict, require_gates
 
 __citations__ = ("doi:10.1098/rsta.1937.0005", "arXiv:physics/9711021", "arXiv:2412.01600")
 

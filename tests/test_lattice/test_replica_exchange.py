@@ -18,7 +18,7 @@ from diffhep_lattice.flows.convolutions import FreeField
 from diffhep_lattice.flows.stout import stout_layer
 from diffhep_lattice.groups import SUN, U1
 from diffhep_lattice.observables import plaquette, topological_charge
-from diffhep_lattice.samplers.alternate import alternate
+from diffhep_lattice.samplers.alternate import Alternate
 from diffhep_lattice.samplers.hmc import hmc
 from diffhep_lattice.samplers.replica_exchange import replica_exchange, round_trips
 
@@ -175,7 +175,7 @@ def test_bad_input(without_shape_checks):
     with pytest.raises(ConfigError, match="`algorithms` must be a list of sampling"):
         replica_exchange(hmc(WilsonAction(1.0)))
     with pytest.raises(ConfigError, match=r"`algorithms\[...\].action` must be an action"):
-        replica_exchange([alternate(a) for a in ladder((1.0, 2.0))])
+        replica_exchange([Alternate((), ()), Alternate((), ())])
     with pytest.raises(ConfigError, match="`algorithms` must be alike"):
         replica_exchange([hmc(WilsonAction(1.0)), hmc(WilsonAction(2.0), n_steps=3)])
     with pytest.raises(ConfigError, match="`algorithms` must be alike"):

@@ -1,6 +1,7 @@
 """Lattice actions."""
 
 from diffhep_lattice.actions.base import AbstractAction as AbstractAction
+from diffhep_lattice.actions.defect import DefectAction as DefectAction
 from diffhep_lattice.actions.improved import ImprovedAction as ImprovedAction
 from diffhep_lattice.actions.improved import dbw2 as dbw2
 from diffhep_lattice.actions.improved import iwasaki as iwasaki

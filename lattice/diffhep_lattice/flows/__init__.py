@@ -20,9 +20,11 @@ from diffhep_lattice.flows.kernels import CircularSpline as CircularSpline
 from diffhep_lattice.flows.kernels import NonCompactProjection as NonCompactProjection
 from diffhep_lattice.flows.line_kernels import Dilation as Dilation
 from diffhep_lattice.flows.line_kernels import LineSpline as LineSpline
+from diffhep_lattice.flows.line_kernels import SinhArcsinh as SinhArcsinh
 from diffhep_lattice.flows.masks import Stripes as Stripes
 from diffhep_lattice.flows.multiscale import MultiscaleFlow as MultiscaleFlow
 from diffhep_lattice.flows.multiscale import multiscale_flow as multiscale_flow
+from diffhep_lattice.flows.neighbours import neighbour_couplings as neighbour_couplings
 from diffhep_lattice.flows.scalar import ScalarFlow as ScalarFlow
 from diffhep_lattice.flows.spectral import SpectralMap as SpectralMap
 from diffhep_lattice.flows.stout import StoutLayer as StoutLayer

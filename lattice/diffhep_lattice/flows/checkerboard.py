@@ -108,7 +108,8 @@ def checkerboard_flow(
         lattice: A two-dimensional lattice with even lengths.
         key: Random key.
         n_layers: Number of couplings, even.
-        kernel: `LineSpline()` if left out, or `Dilation()` for affine couplings.
+        kernel: `LineSpline()` if left out, `Dilation()` for affine couplings, or
+            `SinhArcsinh()`, which is between them in power and cost.
         hidden: Channels of the networks' hidden layers.
         width: Sites across the networks' first kernels, odd.
         is_odd: Whether the map commutes exactly with the change of sign of the field.

@@ -27,3 +27,4 @@ from diffhep_lattice.samplers.stochastic_flow import StochasticFlow as Stochasti
 from diffhep_lattice.samplers.stochastic_flow import crooks as crooks
 from diffhep_lattice.samplers.stochastic_flow import jarzynski as jarzynski
 from diffhep_lattice.samplers.stochastic_flow import stochastic_flow as stochastic_flow
+from diffhep_lattice.samplers.translation import translation as translation

@@ -53,6 +53,12 @@ class Alternate(AbstractSamplingAlgorithm):
     algorithms: tuple[AbstractSamplingAlgorithm, ...]
     names: tuple[str, ...] = eqx.field(static=True)
 
+    @property
+    def action(self) -> Any:
+        """The action of the first algorithm that names one, which is that of all; else None."""
+        actions = (getattr(algorithm, "action", None) for algorithm in self.algorithms)
+        return next((action for action in actions if action is not None), None)
+
     def init(self, position: PyTree) -> AlternateState:
         """The state of a chain that starts at a field."""
         return AlternateState(position)
