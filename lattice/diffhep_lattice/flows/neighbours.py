@@ -1,10 +1,10 @@
 r"""Couplings of a scalar field with its nearest neighbours: few parameters, as cheap as a force.
 
 On the sites of one parity, with the sum $s(x)$ of the neighbours' fields,
-$\phi'(x) = k(e^{c\,u(s)}\phi(x)) + s\,(t_1 + t_3\,u(s))$, $u(s) = s^2/(1+s^2)$, with one odd kernel k
-and the same numbers c, $t_1$, $t_3$ on the whole lattice. A pair of them, one for each parity, is a map
-for a short step of the action, as the maps of stochastic flows are; they need no network, and their
-parameters mean the same on every lattice and in every dimension.
+$\phi'(x) = k(e^{c\,u(s)}\phi(x)) + s\,(t_1 + t_3\,u(s))$, $u(s) = s^2/(1+s^2)$, with one odd
+kernel k and the same numbers c, $t_1$, $t_3$ on the whole lattice. A pair of them, one for each
+parity, is a map for a short step of the action, as the maps of stochastic flows are; they need no
+network, and their parameters mean the same on every lattice and in every dimension.
 
 Reference:
     After M. S. Albergo, G. Kanwar, P. E. Shanahan, arXiv:1904.12072, and, for maps of few
