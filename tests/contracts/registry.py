@@ -92,10 +92,13 @@ class ActionCase(NamedTuple):
 
 
 class SamplerCase(NamedTuple):
+    """A sampler; where it compiles long, its laws are left to the slow tier."""
+
     build: Callable[[Any], Any]
     values: tuple[float, ...]
     position: Callable[..., jax.Array] = u1_field
     keeps_float32: bool = True
+    is_slow: bool = False
 
 
 class FlowCase(NamedTuple):
@@ -284,12 +287,16 @@ SAMPLERS = {
         lambda step: hmc(XYAction(1.0), step_size=step, n_steps=5), _STEPS, scalars()
     ),
     "hmc_schwinger": SamplerCase(
-        lambda step: hmc(_SCHWINGER, step_size=step, n_steps=2), _STEPS, links(U1(), (2, 2))
+        lambda step: hmc(_SCHWINGER, step_size=step, n_steps=2),
+        _STEPS,
+        links(U1(), (2, 2)),
+        is_slow=True,
     ),
     "pseudofermion_hmc": SamplerCase(
         lambda step: pseudofermion_hmc(_SCHWINGER, step_size=step, n_steps=2),
         _STEPS,
         links(U1(), (2, 2)),
+        is_slow=True,
     ),
     "heatbath": SamplerCase(lambda beta: heatbath(WilsonAction(beta), n_overrelaxation=1), _BETAS),
     "instanton_hit": SamplerCase(lambda beta: instanton_hit(WilsonAction(beta)), _BETAS),
