@@ -24,6 +24,7 @@ from diffhep_lattice.flows.kernels import CircularSpline, NonCompactProjection
 from diffhep_lattice.flows.line_kernels import Dilation, LineSpline
 from diffhep_lattice.flows.multiscale import multiscale_flow
 from diffhep_lattice.flows.scalar import ScalarFlow
+from diffhep_lattice.flows.trivializing import trivializing_flow
 from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.groups import SU2, SU3, SUN, U1
 from diffhep_lattice.samplers.alternate import alternate
@@ -226,9 +227,17 @@ def _noisy_comb(n_colors: int, shape: tuple[int, int]) -> Callable[[Any], Any]:
     return noisy
 
 
+@functools.cache
+def _noisy_loops(scale: float) -> Any:
+    """The flow of all loops of three colours on the smallest lattice that they fit."""
+    flow = trivializing_flow(Lattice((4, 4)), 3, beta=1.0, n_steps=2)
+    return perturb(flow, scale, key=jax.random.key(0))
+
+
 MATRIX_FLOWS = {
     "comb_su2": MatrixFlowCase(_noisy_comb(2, (3, 2)), _SCALES),
     "comb_su3": MatrixFlowCase(_noisy_comb(3, (2, 2)), _SCALES),
+    "trivializing_su3": MatrixFlowCase(_noisy_loops, _SCALES),
 }
 
 _ACTION = WilsonAction(2.0)
