@@ -21,23 +21,9 @@ from diffhep_lattice.flows import ScalarFlow, continuous_flow, with_steps
 from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.samplers import hmc
 from diffhep_lattice.training import FlowReport, ReverseKL, evaluate, train
+from papers.phi4_values import MASS_SQUARED, truth
 
 __all__ = ["PRESETS", "Config", "run"]
-
-MASS_SQUARED = -4.0
-"""Of every point, as in arXiv:1904.12072 and after it."""
-
-LARGEST_EXACT = 4
-"""The longest side on which a run computes the transfer matrix."""
-
-SIX_BY_SIX = exact.Phi4(
-    phi2=0.16138651620266284,
-    phi4=0.05257241361968688,
-    chi2=1.0630745971174012,
-    log_z=6.984947635173251,
-    correlator=np.array([0.35283412, 0.19098547, 0.11659322, 0.09508309, 0.11659322, 0.19098547]),
-)
-"""`exact.phi4((6, 6), -4.0, 6.975, n_nodes=7)`, which took 114 s of CPU time and is kept here."""
 
 N_BINS = 64
 """Bins of the jackknife over independent samples."""
@@ -83,11 +69,13 @@ class Config:
     """Everything that decides the numbers of a run.
 
     Attributes:
-        points: Where the flow is trained, in turn.
+        points: Where the flow is trained, in turn; the full preset puts a lattice in between
+            that has the coupling of the largest one, where a step costs a quarter.
         n_sines: Sines of the field in the velocity.
         n_modes: Cosines in time.
         reach: The longest displacement along an axis in the kernels.
-        training_steps: Steps of fourth order in training.
+        training_steps: Steps of the integrator in training.
+        training_order: Its order, 4 or 8.
         exact_steps: Steps of eighth order in everything that is reported.
         n_chains: Chains of HMC.
     """
@@ -97,6 +85,7 @@ class Config:
     n_modes: int = 4
     reach: int = 3
     training_steps: int = 6
+    training_order: int = 4
     exact_steps: int = 24
     n_chains: int = 64
 
@@ -133,24 +122,16 @@ PRESETS = {
     "demo": Config(points=(_SIX,)),
     "full": Config(
         points=(
-            _SIX,
-            Point(
-                length=12,
-                coupling=5.276,
-                n_steps=200,
-                batch=64,
-                learning_rate=5e-3,
-                n_samples=2048,
-            ),
-            Point(
-                length=32,
-                coupling=4.572,
-                n_steps=60,
-                batch=32,
-                learning_rate=2e-3,
-                n_samples=512,
-            ),
-        )
+            Point(6, 6.975, n_steps=300, batch=128, learning_rate=5e-3, n_samples=4096),
+            Point(12, 5.276, n_steps=300, batch=64, learning_rate=5e-3, n_samples=4096),
+            Point(16, 4.572, n_steps=300, batch=64, learning_rate=4e-3, n_samples=2048),
+            Point(32, 4.572, n_steps=250, batch=64, learning_rate=2e-3, n_samples=1024),
+        ),
+        n_sines=7,
+        n_modes=5,
+        reach=5,
+        training_steps=3,
+        training_order=8,
     ),
 }
 
@@ -175,7 +156,7 @@ def run(config: Config, directory: RunDir, *, key: Key) -> list[Claim]:
         n_modes=config.n_modes,
         reach=config.reach,
         n_steps=config.training_steps,
-        order=4,
+        order=config.training_order,
     )
     for point in config.points:
         at = f"L={point.length}"
@@ -192,10 +173,10 @@ def run(config: Config, directory: RunDir, *, key: Key) -> list[Claim]:
         arrays[f"{at}/seconds"] = fitted.seconds + fitted.compile_seconds
         if point is config.points[0]:
             made += _map_claims(precise, point, key=key_for(point_key, "map"))
-        truth = _truth(point)
-        if truth is not None:
-            arrays[f"{at}/log_z"] = truth.log_z
-            made += _exact_claims(config, point, precise, report, truth, key=point_key)
+        known = truth(point.length, point.coupling)
+        if known is not None:
+            arrays[f"{at}/log_z"] = known.log_z
+            made += _exact_claims(config, point, precise, report, known, key=point_key)
     directory.save_data(arrays, {"mass_squared": MASS_SQUARED})
     return made
 
@@ -285,27 +266,18 @@ def _map_claims(flow: ScalarFlow, point: Point, *, key: Key) -> list[Claim]:
     ]
 
 
-def _truth(point: Point) -> exact.Phi4 | None:
-    """The exact values where they are known."""
-    if (point.length, point.coupling) == (6, 6.975):
-        return SIX_BY_SIX
-    if point.length <= LARGEST_EXACT:
-        return exact.phi4((point.length,) * 2, MASS_SQUARED, point.coupling, n_nodes=8)
-    return None
-
-
 def _exact_claims(
     config: Config,
     point: Point,
     flow: ScalarFlow,
     report: FlowReport,
-    truth: exact.Phi4,
+    known: exact.Phi4,
     *,
     key: Key,
 ) -> list[Claim]:
     """The partition function, reweighted moments, and those of HMC, against the transfer matrix."""
     at = f"L={point.length}"
-    made = [Claim(f"{at}: log Z", report.log_z, report.log_z_error, truth.log_z, "exact", "pull<3")]
+    made = [Claim(f"{at}: log Z", report.log_z, report.log_z_error, known.log_z, "exact", "pull<3")]
     fields, log_q = eqx.filter_jit(flow.sample_and_log_prob)(
         key_for(key, "fields"), min(point.n_samples, 4096)
     )
@@ -315,11 +287,11 @@ def _exact_claims(
         values = np.asarray(jax.vmap(observe)(fields))
         pairs = np.stack([weights * values, weights], axis=1)
         found = jackknife(pairs, lambda x: x[:, 0].sum() / x[:, 1].sum(), N_BINS)
-        reference = getattr(truth, name)
+        reference = getattr(known, name)
         claim = Claim(f"{at} flow: {name}", found.value, found.error, reference, "exact", "pull<4")
         made.append(claim)
     if point.hmc_steps:
-        made += _hmc_claims(config, point, truth, key=key_for(key, "hmc"))
+        made += _hmc_claims(config, point, known, key=key_for(key, "hmc"))
     return made
 
 
@@ -330,7 +302,7 @@ OBSERVABLES = {
 }
 
 
-def _hmc_claims(config: Config, point: Point, truth: exact.Phi4, *, key: Key) -> list[Claim]:
+def _hmc_claims(config: Config, point: Point, known: exact.Phi4, *, key: Key) -> list[Claim]:
     start = 0.3 * jax.random.normal(key_for(key, "start"), (config.n_chains, *(point.length,) * 2))
     result = sample(
         hmc(_action(point), step_size=0.08, n_steps=8),
@@ -343,7 +315,7 @@ def _hmc_claims(config: Config, point: Point, truth: exact.Phi4, *, key: Key) ->
     made = []
     for name, series in result.observables.items():
         found = gamma_method(series[:, point.hmc_steps // 4 :])
-        reference = getattr(truth, name)
+        reference = getattr(known, name)
         claim = Claim(
             f"L={point.length} hmc: {name}", found.mean, found.error, reference, "exact", "pull<4"
         )
