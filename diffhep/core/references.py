@@ -268,6 +268,14 @@ _ENTRIES = (
         "arXiv:2412.00200",
     ),
     (
+        "bacchio2023",
+        "S. Bacchio and P. Kessel and S. Schaefer and L. Vaitl",
+        "Learning trivializing gradient flows for lattice gauge theories",
+        "2023",
+        "arXiv:2212.08469",
+        "Phys. Rev. D 107, L051504",
+    ),
+    (
         "luscher2010b",
         'M. L{\\"u}scher',
         "Properties and uses of the Wilson flow in lattice QCD",
