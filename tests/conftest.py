@@ -11,7 +11,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 _ROOT = Path(__file__).resolve().parent.parent
-_PACKAGES = ["diffhep", "diffhep_lattice"]
+_PACKAGES = ["diffhep", "diffhep_lattice", "diffhep_sbi"]
 # Tests compile far more than they compute: machine code that is not optimised halves their time.
 _FLAGS = {"--xla_force_host_platform_device_count": 4, "--xla_backend_optimization_level": 0}
 

@@ -92,8 +92,7 @@ class _FitStep(eqx.Module):
         (value, extra), gradient = evaluate(params, key, count)
         updates, optimizer = self.optimizer.update(gradient, state.optimizer, params)
         n_window = state.window.shape[0]
-        judged = extra[self.best_by] if self.best_by in extra else value
-        window = state.window.at[count % n_window].set(judged)
+        window = state.window.at[count % n_window].set(extra.get(self.best_by, value))
         running = jnp.where(count + 1 >= n_window, window.mean(), state.best_loss)
         is_best = running < state.best_loss
         best = jax.tree.map(

@@ -28,6 +28,7 @@ from diffhep_lattice.flows import multiscale_flow as multiscale_flow
 from diffhep_lattice.flows import neighbour_couplings as neighbour_couplings
 from diffhep_lattice.flows import stout_layer as stout_layer
 from diffhep_lattice.flows import stripe_flow as stripe_flow
+from diffhep_lattice.flows import trivializing_flow as trivializing_flow
 from diffhep_lattice.flows import with_steps as with_steps
 from diffhep_lattice.geometry import Lattice as Lattice
 from diffhep_lattice.geometry import from_site_major as from_site_major

@@ -117,10 +117,11 @@ def join(*parts: Gold) -> Gold:
     require(len(forms) == 1, "parts", "all be mined, or none", len(forms))
     shifted, first = [], 0
     for part in parts:
-        event_id = part.event_id - jnp.min(part.event_id) + first
+        event_id = np.asarray(part.event_id)
+        event_id = event_id - event_id.min() + first
         shifted.append(eqx.tree_at(lambda gold: gold.event_id, part, event_id))
-        first = int(jnp.max(event_id)) + 1
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *shifted)
+        first = int(event_id.max()) + 1
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *shifted)
 
 
 def require_finite_events(x: Any, name: str = "x") -> None:

@@ -58,10 +58,10 @@ class LocalRatio(eqx.Module):
 class Standard(eqx.Module):
     """Shift and scale that give the training events mean 0 and variance 1."""
 
-    shift: Float[Array, "..."]
-    scale: Float[Array, "..."]
+    shift: Float[Array, "..."] | Float[np.ndarray, "..."]
+    scale: Float[Array, "..."] | Float[np.ndarray, "..."]
 
-    def __call__(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, value: Any) -> Any:
         """Standardised values."""
         return (value - self.shift) / self.scale
 
@@ -293,12 +293,14 @@ def fit_ratio(
     n_epochs, batch = as_integer(n_epochs, "n_epochs", low=1), as_integer(batch, "batch", low=2)
     n_members = as_integer(n_members, "n_members", low=1)
     require_real(learning_rate, "learning_rate", "be finite and not negative", low=0.0)
-    prepared, theta1 = _prepare(gold, method, chosen)
+    # On the host: every new shape would compile a dozen small programs.
+    prepared, theta1 = _prepare(jax.tree.map(np.asarray, gold), method, chosen)
     parts = prepared.split(held_out, key=key_for(key, "split"))
     build = mlp() if network is None else network
     features, params = _standards(parts.train, method)
-    weight = jnp.mean(parts.train.weight)
+    weight = float(np.mean(parts.train.weight))
     train, other = (_standardise(part, features, params, weight) for part in parts)
+    features, params = jax.tree.map(jnp.asarray, (features, params))
     models = _members(gold, method, build, keys_for_chains(key_for(key, "networks"), n_members))
     steps = max(1, parts.train.n_events // batch)
     n_steps = n_epochs * steps
@@ -326,16 +328,16 @@ def fit_ratio(
         members=members,
         features=features,
         params=params,
-        theta1=theta1,
-        low=jnp.min(prepared.theta0, axis=0),
-        high=jnp.max(prepared.theta0, axis=0),
+        theta1=None if theta1 is None else jnp.asarray(theta1),
+        low=jnp.asarray(prepared.theta0.min(axis=0)),
+        high=jnp.asarray(prepared.theta0.max(axis=0)),
         training_loss=jnp.asarray(loss),
         held_out_loss=jnp.asarray(other_loss),
         method=method,
     )
 
 
-def _prepare(gold: Gold, name: str, method: Method) -> tuple[Gold, Array | None]:
+def _prepare(gold: Gold, name: str, method: Method) -> tuple[Gold, Any]:
     """Gold with what the method uses, and the denominator."""
     if method.is_contrastive:
         require_finite_events(gold.x)
@@ -352,57 +354,54 @@ def _prepare(gold: Gold, name: str, method: Method) -> tuple[Gold, Array | None]
         rule = f"have a joint {attribute}, which method {name!r} learns from; mine it"
         require(not needed or value is not None, "gold", rule, value)
     theta1 = gold.theta1[0]
-    same = bool(jnp.all(gold.theta1 == theta1))
+    same = bool(np.all(gold.theta1 == theta1))
     require(same, "gold.theta1", "be the same in all events", "several points")
     if name == "sally":
-        at_one = bool(jnp.all(gold.theta0 == theta1))
+        at_one = bool(np.all(gold.theta0 == theta1))
         require(at_one, "gold.theta0", "be theta1 in all events for sally", "another point")
-        gold = eqx.tree_at(lambda g: g.label, gold, jnp.zeros_like(gold.label))
+        gold = eqx.tree_at(lambda g: g.label, gold, np.zeros_like(gold.label))
     return gold, theta1
 
 
 def _standards(train: Gold, method: str) -> tuple[Standard, Standard]:
     """Of features and parameters, from training events alone."""
-    if train.x.ndim == 3:
-        present = train.x[..., -1:]
-        n = jnp.maximum(jnp.sum(present, axis=(0, 1)), 1.0)
-        mean = jnp.sum(present * train.x, axis=(0, 1)) / n
-        variance = jnp.sum(present * (train.x - mean) ** 2, axis=(0, 1)) / n
-        mean, variance = mean.at[-1].set(0.0), variance.at[-1].set(1.0)
-        shape = train.x.shape[1:]
-        features = Standard(
-            jnp.broadcast_to(mean, shape), _scale(jnp.broadcast_to(variance, shape))
-        )
+    x, theta = np.asarray(train.x), np.asarray(train.theta0)
+    if x.ndim == 3:
+        present = x[..., -1:]
+        n = max(float(present.sum()), 1.0)
+        mean = np.sum(present * x, axis=(0, 1)) / n
+        variance = np.sum(present * (x - mean) ** 2, axis=(0, 1)) / n
+        mean[-1], variance[-1] = 0.0, 1.0
+        mean, variance = (np.broadcast_to(v, x.shape[1:]) for v in (mean, variance))
     else:
-        features = Standard(jnp.mean(train.x, axis=0), _scale(jnp.var(train.x, axis=0)))
-    if method == "sally" and train.score is not None:
+        mean, variance = x.mean(axis=0), x.var(axis=0)
+    features = Standard(mean, _scale(variance))
+    if method == "sally":
         # Standardised scores have variance 1, as the scale of theta is the inverse of theirs.
-        return features, Standard(train.theta0[0], 1.0 / _scale(jnp.var(train.score, axis=0)))
-    params = Standard(jnp.mean(train.theta0, axis=0), _scale(jnp.var(train.theta0, axis=0)))
-    return features, params
+        return features, Standard(theta[0], 1.0 / _scale(np.var(np.asarray(train.score), axis=0)))
+    return features, Standard(theta.mean(axis=0), _scale(theta.var(axis=0)))
 
 
-def _scale(variance: Float[Array, "..."]) -> Float[Array, "..."]:
+def _scale(variance: np.ndarray) -> np.ndarray:
     """Standard deviations; 1 for what does not vary."""
-    return jnp.where(variance > 0, jnp.sqrt(variance), 1.0)
+    return np.where(variance > 0, np.sqrt(variance), 1.0)
 
 
-def _standardise(gold: Gold, features: Standard, params: Standard, weight: Scalar) -> Gold:
+def _standardise(gold: Gold, features: Standard, params: Standard, weight: float) -> Gold:
     """In single precision, as the networks are; weights of mean 1."""
-    x = features(gold.x)
-    score = None if gold.score is None else gold.score * params.scale
-    standard = Gold(
-        x=x,
-        log_ratio=gold.log_ratio,
-        score=score,
-        weight=gold.weight / weight,
-        event_id=gold.event_id,
-        theta0=params(gold.theta0),
-        theta1=params(gold.theta1),
-        label=gold.label,
-    )
-    return jax.tree.map(
-        lambda leaf: leaf.astype(jnp.float32) if eqx.is_inexact_array(leaf) else leaf, standard
+
+    def narrow(value: Any) -> Array:
+        return jnp.asarray(np.asarray(value, np.float32))
+
+    return Gold(
+        x=narrow(features(gold.x)),
+        log_ratio=None if gold.log_ratio is None else narrow(gold.log_ratio),
+        score=None if gold.score is None else narrow(gold.score * params.scale),
+        weight=narrow(gold.weight / weight),
+        event_id=jnp.asarray(gold.event_id),
+        theta0=narrow(params(gold.theta0)),
+        theta1=narrow(gold.theta1),
+        label=jnp.asarray(gold.label),
     )
 
 

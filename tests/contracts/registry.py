@@ -24,6 +24,7 @@ from diffhep_lattice.flows.kernels import CircularSpline, NonCompactProjection
 from diffhep_lattice.flows.line_kernels import Dilation, LineSpline
 from diffhep_lattice.flows.multiscale import multiscale_flow
 from diffhep_lattice.flows.scalar import ScalarFlow
+from diffhep_lattice.flows.trivializing import trivializing_flow
 from diffhep_lattice.geometry import Lattice
 from diffhep_lattice.groups import SU2, SU3, SUN, U1
 from diffhep_lattice.samplers.alternate import alternate
@@ -39,6 +40,7 @@ from diffhep_lattice.samplers.integrators import (
     omelyan4,
 )
 from diffhep_lattice.samplers.latent_hmc import flow_hmc
+from diffhep_lattice.samplers.pseudofermion_hmc import pseudofermion_hmc
 from diffhep_lattice.samplers.replica_exchange import replica_exchange
 from tests.systems.circle_flow import CircleFlow
 from tests.systems.perturbed import perturb
@@ -91,10 +93,13 @@ class ActionCase(NamedTuple):
 
 
 class SamplerCase(NamedTuple):
+    """A sampler; where it compiles long, its laws are left to the slow tier."""
+
     build: Callable[[Any], Any]
     values: tuple[float, ...]
     position: Callable[..., jax.Array] = u1_field
     keeps_float32: bool = True
+    is_slow: bool = False
 
 
 class FlowCase(NamedTuple):
@@ -222,12 +227,21 @@ def _noisy_comb(n_colors: int, shape: tuple[int, int]) -> Callable[[Any], Any]:
     return noisy
 
 
+@functools.cache
+def _noisy_loops(scale: float) -> Any:
+    """The flow of all loops of three colours on the smallest lattice that they fit."""
+    flow = trivializing_flow(Lattice((4, 4)), 3, beta=1.0, n_steps=2)
+    return perturb(flow, scale, key=jax.random.key(0))
+
+
 MATRIX_FLOWS = {
     "comb_su2": MatrixFlowCase(_noisy_comb(2, (3, 2)), _SCALES),
     "comb_su3": MatrixFlowCase(_noisy_comb(3, (2, 2)), _SCALES),
+    "trivializing_su3": MatrixFlowCase(_noisy_loops, _SCALES),
 }
 
 _ACTION = WilsonAction(2.0)
+_SCHWINGER = SchwingerAction(2.0, 0.276)
 _STEPS = (0.05, 0.1, 0.2)
 _BETAS = (0.5, 2.0, 7.0)
 
@@ -280,6 +294,18 @@ SAMPLERS = {
     ),
     "hmc_xy": SamplerCase(
         lambda step: hmc(XYAction(1.0), step_size=step, n_steps=5), _STEPS, scalars()
+    ),
+    "hmc_schwinger": SamplerCase(
+        lambda step: hmc(_SCHWINGER, step_size=step, n_steps=2),
+        _STEPS,
+        links(U1(), (2, 2)),
+        is_slow=True,
+    ),
+    "pseudofermion_hmc": SamplerCase(
+        lambda step: pseudofermion_hmc(_SCHWINGER, step_size=step, n_steps=2),
+        _STEPS,
+        links(U1(), (2, 2)),
+        is_slow=True,
     ),
     "heatbath": SamplerCase(lambda beta: heatbath(WilsonAction(beta), n_overrelaxation=1), _BETAS),
     "instanton_hit": SamplerCase(lambda beta: instanton_hit(WilsonAction(beta)), _BETAS),

@@ -8,7 +8,7 @@ import pytest
 from diffhep_sbi.mining import mine
 from diffhep_sbi.problems import LatentGaussian
 
-PRIOR_VARIANCE = 0.25
+PRIOR_VARIANCE = 0.09
 
 
 @pytest.fixture(scope="session")

@@ -29,3 +29,5 @@ from diffhep_lattice.flows.scalar import ScalarFlow as ScalarFlow
 from diffhep_lattice.flows.spectral import SpectralMap as SpectralMap
 from diffhep_lattice.flows.stout import StoutLayer as StoutLayer
 from diffhep_lattice.flows.stout import stout_layer as stout_layer
+from diffhep_lattice.flows.trivializing import LoopFlow as LoopFlow
+from diffhep_lattice.flows.trivializing import trivializing_flow as trivializing_flow

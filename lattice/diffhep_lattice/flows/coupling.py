@@ -165,6 +165,10 @@ class CouplingFlow(AbstractFlow):
     bijection: AbstractBijection
     group: AbstractGroup = eqx.field(default_factory=U1)
 
+    def on(self, lattice: Lattice) -> "CouplingFlow":
+        """The same map on another lattice, which its masks must fit; see `ScalarFlow.on`."""
+        return CouplingFlow(lattice, self.bijection, self.group)
+
     def sample_latent(self, key: Key) -> Shaped[Array, "mu ..."]:
         """Independent Haar distributed links."""
         shape = (self.lattice.dimension, *self.lattice.shape)

@@ -19,15 +19,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, Complex, Float, Int
 
 from diffhep.core.checks import as_integer, require_shape
 from diffhep.core.typing import Scalar
 from diffhep_lattice.flows.base import AbstractBijection
+from diffhep_lattice.flows.link_moves import AbstractVelocity, move, slopes_of_loops, unmove
 from diffhep_lattice.geometry import Lattice
-from diffhep_lattice.groups import SUN
-from diffhep_lattice.groups.algebra import algebra_coefficients, generators
+from diffhep_lattice.groups.algebra import algebra_coefficients
 from diffhep_lattice.groups.matrices import dagger_multiply, multiply, multiply_dagger
 from diffhep_lattice.links import lattice_of_links
 
@@ -63,17 +62,17 @@ class StoutLayer(AbstractBijection):
 
     def forward_and_log_det(self, U: Links) -> tuple[Links, Scalar]:
         """The field after all moves, and the log-determinant."""
-        return self._scan(U, _move, reverse=False)
+        return self._scan(U, move, reverse=False)
 
     def inverse_and_log_det(self, U: Links) -> tuple[Links, Scalar]:
         """The field before the moves, by fixed-point iteration, and the inverse's log-determinant.
 
         Derivatives come from the implicit function theorem.
         """
-        return self._scan(U, _unmove, reverse=True)
+        return self._scan(U, unmove, reverse=True)
 
     def _scan(
-        self, U: Links, move: Callable[..., tuple[Array, Scalar]], *, reverse: bool
+        self, U: Links, function: Callable[..., tuple[Array, Array]], *, reverse: bool
     ) -> tuple[Links, Scalar]:
         lattice = lattice_of_links(U)
         rule = f"have the shape ({lattice.dimension}, 2) for these links"
@@ -84,8 +83,9 @@ class StoutLayer(AbstractBijection):
 
         def coupling(links: Array, x: tuple[_Neighbours, Scalar]) -> tuple[Array, Scalar]:
             at, step = x
-            moved, log_det = move(links[:, :, at.active], _staples(links, at), step)
-            return links.at[:, :, at.active].set(moved), log_det
+            velocity = StapleVelocity(_staples(links, at), step)
+            moved, log_det = function(links[:, :, at.active], velocity)
+            return links.at[:, :, at.active].set(moved), jnp.sum(log_det)
 
         steps = self.steps.astype(U.real.dtype).ravel()
         links, log_dets = jax.lax.scan(
@@ -161,42 +161,20 @@ def _staples(links: Array, at: _Neighbours) -> Complex[Array, "row column site"]
     return jnp.sum(up + down, axis=2)
 
 
-def _move(links: Array, staples: Array, step: Scalar) -> tuple[Array, Scalar]:
-    r"""The moved links and $\sum\log|\det J|$.
+class StapleVelocity(AbstractVelocity):
+    """The velocity of links towards their staples."""
 
-    Under $U\to e^{i\delta_b T_b}U$ the image changes as $U' \to e^{i K_b\delta_b}U'$ with
-    $iK_b = (\partial_b e^{X})e^{-X} + e^{X}iT_be^{-X}$; column b of J holds its coefficients.
-    """
-    group = SUN(links.shape[0])
-    loops = multiply(links, staples, axis=0)[None]
-    velocity = -step * algebra_coefficients(loops)
-    exponential = group.exponential(velocity)
-    basis = 1j * jnp.asarray(generators(group.n), links.dtype)[:, None, :, :, None]
+    staples: Complex[Array, "row column site"]
+    step: Scalar
 
-    def column(generator: Array) -> Array:
-        change = -step * algebra_coefficients(multiply(generator, loops))
-        slope = jax.jvp(group.exponential, (velocity,), (change,))[1]
-        whole = slope + multiply(exponential, generator)
-        return algebra_coefficients(multiply_dagger(whole, exponential))
+    def __call__(self, links: Array) -> Array:
+        """Coefficients of the move of each link."""
+        return algebra_coefficients(self._loops(links), axis=0)
 
-    jacobian = jax.vmap(column)(basis)[:, 0]
-    log_det = jnp.linalg.slogdet(jnp.moveaxis(jacobian, 2, 0).astype(float))[1]
-    return multiply(exponential[0], links, axis=0), jnp.sum(log_det)
+    def with_slopes(self, links: Array) -> tuple[Array, Array]:
+        """The same and their slopes."""
+        loops = self._loops(links)
+        return algebra_coefficients(loops, axis=0), -slopes_of_loops(loops)
 
-
-def _unmove(moved: Array, staples: Array, step: Scalar) -> tuple[Array, Scalar]:
-    """The links that `_move` brings to `moved`, U = exp(v) moved, and the inverse's log-det."""
-    group = SUN(moved.shape[0])
-
-    def again(v: Array, args: tuple) -> Array:
-        image, around, length = args
-        links = group.move(image[None], v)
-        return length * algebra_coefficients(multiply(links[0], around, axis=0)[None])
-
-    args = (moved, staples, step)
-    eps = float(jnp.finfo(moved.real.dtype).eps)
-    solver = optx.FixedPointIteration(rtol=8 * eps, atol=8 * eps)
-    start = again(jnp.zeros_like(algebra_coefficients(moved[None])), args)
-    found = optx.fixed_point(again, solver, start, args, max_steps=200, throw=False)
-    links = group.move(moved[None], found.value)[0]
-    return links, -_move(links, staples, step)[1]
+    def _loops(self, links: Array) -> Array:
+        return -self.step * multiply(links, self.staples, axis=0)

@@ -7,3 +7,4 @@ from diffhep_sbi.problems.ee_mumu import EeMuMu as EeMuMu
 from diffhep_sbi.problems.ee_mumu import forward_backward_asymmetry as forward_backward_asymmetry
 from diffhep_sbi.problems.galton import GaltonBoard as GaltonBoard
 from diffhep_sbi.problems.latent_gaussian import LatentGaussian as LatentGaussian
+from diffhep_sbi.problems.signal_background import SignalBackground as SignalBackground

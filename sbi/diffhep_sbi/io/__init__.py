@@ -1,0 +1,3 @@
+"""Readers of what other programs write."""
+
+from diffhep_sbi.io.histfactory import read_workspace as read_workspace
