@@ -309,7 +309,7 @@ class _Unconstrained(eqx.Module):
 
     log_likelihood: LogLikelihood
     prior: Any
-    transform: Any = eqx.field(static=True)
+    transform: Any
 
     def __call__(self, z: Array) -> Scalar:
         theta = self.transform(z)
