@@ -759,6 +759,13 @@ _ENTRIES = (
         "arXiv:1609.08157",
         "Phys. Lett. B 772, 210",
     ),
+    (
+        "lopezpaz2017",
+        "D. Lopez-Paz and M. Oquab",
+        "Revisiting Classifier Two-Sample Tests",
+        "2017",
+        "arXiv:1610.06545",
+    ),
 )
 
 REFERENCES: Mapping[str, str] = MappingProxyType({entry[4]: _article(*entry) for entry in _ENTRIES})

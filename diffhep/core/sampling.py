@@ -15,6 +15,7 @@ from jaxtyping import Array
 from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.checks import as_integer, require, require_shape, require_type
 from diffhep.core.distributed import to_host
+from diffhep.core.errors import DiffhepError
 from diffhep.core.fingerprint import fingerprint
 from diffhep.core.loop import run_loop
 from diffhep.core.loop_guard import Guard, all_finite, first_non_finite
@@ -138,7 +139,19 @@ class _SampleStep(eqx.Module):
         return state, _Record(jax.vmap(self.measure)(state.chains), info)
 
 
-def _sampling_guard(thin: int) -> Guard:
+def _why_not(algorithm: AbstractSamplingAlgorithm, positions: PyTree, chain: int) -> str:
+    """What an algorithm has against a chain's position, as the end of a sentence; "" if nothing.
+
+    Errors of values are raised outside of `jit` alone, which is where this runs.
+    """
+    try:
+        algorithm.init(jax.tree.map(lambda leaf: jnp.asarray(leaf[chain]), positions))
+    except DiffhepError as error:
+        return f": {str(error).rstrip('.')}"
+    return ""
+
+
+def _sampling_guard(algorithm: AbstractSamplingAlgorithm, thin: int) -> Guard:
     """Every chain's result code is true, and what is measured is finite."""
 
     def is_good(state: _ChainsState, record: _Record) -> Flag:
@@ -151,7 +164,8 @@ def _sampling_guard(thin: int) -> Guard:
         codes = record.info.get("is_finite")
         if codes is not None and not np.all(codes):
             substep, chain = (int(i) for i in np.argwhere(~codes)[0])
-            return f"chain {chain} did not at step {step * thin + substep}"
+            why = _why_not(algorithm, state.chains.position, chain)
+            return f"chain {chain} did not at step {step * thin + substep}{why}"
         last = (step + 1) * thin - 1
         watched = {"observable": record.observables, "position": state.chains.position}
         return f"at step {last} {first_non_finite(watched)}; the first index is the chain"
@@ -292,7 +306,8 @@ def sample(
 
     Raises:
         ConvergenceError: A chain's `is_finite` is false, or an observable is not finite; names
-            chain and step.
+            chain and step, and what `algorithm.init` has against the chain's position. With a
+            checkpoint, all positions of that step are saved beside it as `*.failed`.
         Interrupted: The user stopped the run; the state is saved.
         ConfigError: `thin` does not divide `n_steps`, or the mesh not the number of chains or
             another axis of the positions; the checkpoint is of another problem, and the message
@@ -345,7 +360,7 @@ def sample(
         on_state=show,
         progress=progress,
         resume=resume,
-        guard=_sampling_guard(thin),
+        guard=_sampling_guard(algorithm, thin),
         identity=identity,
     )
     record = _as_record(result.history)

@@ -1,5 +1,6 @@
 """Likelihood ratios learned from simulators."""
 
+from diffhep_sbi import diagnostics as diagnostics
 from diffhep_sbi import io as io
 from diffhep_sbi import problems as problems
 from diffhep_sbi.asymptotic import cls as cls
@@ -18,6 +19,11 @@ from diffhep_sbi.calibration import calibrate as calibrate
 from diffhep_sbi.constraints import GaussianConstraint as GaussianConstraint
 from diffhep_sbi.constraints import LogNormalConstraint as LogNormalConstraint
 from diffhep_sbi.constraints import PoissonConstraint as PoissonConstraint
+from diffhep_sbi.diagnostics import c2st as c2st
+from diffhep_sbi.diagnostics import expected_coverage as expected_coverage
+from diffhep_sbi.diagnostics import misspecification as misspecification
+from diffhep_sbi.diagnostics import sbc as sbc
+from diffhep_sbi.diagnostics import tarp as tarp
 from diffhep_sbi.events import Events as Events
 from diffhep_sbi.events import build_events as build_events
 from diffhep_sbi.fisher import fisher_information as fisher_information
@@ -43,6 +49,8 @@ from diffhep_sbi.networks import residual_mlp as residual_mlp
 from diffhep_sbi.networks import transformer as transformer
 from diffhep_sbi.neyman import coverage as coverage
 from diffhep_sbi.neyman import neyman as neyman
+from diffhep_sbi.posterior import posterior as posterior
+from diffhep_sbi.posterior import posteriors as posteriors
 from diffhep_sbi.problems import ExactRatio as ExactRatio
 from diffhep_sbi.profile_statistics import profile_statistic as profile_statistic
 from diffhep_sbi.ratio import RatioEnsemble as RatioEnsemble

@@ -8,54 +8,163 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy import interpolate, optimize
+from scipy import interpolate, optimize, special
 
 from diffhep.core.checks import as_integer, require
-from diffhep.core.errors import DataError
+from diffhep.core.errors import ConvergenceError, DataError
 from diffhep.core.typing import Scalar
 from diffhep_sbi.gold import Gold, check_gold
+from diffhep_sbi.morphing import monomial_powers, monomials
 
 __citations__ = ("arXiv:1506.02169", "arXiv:2412.01548")
 
-_N_KNOTS = 100
+_N_KNOTS = 50
 """Points at which a curve is kept, at equal fractions of the events."""
 
-_RIDGE = 1e-3
-"""Penalty on a spline's second differences, per event."""
+_EXPECTED, _EXPECTED_BEND = 0.1, 0.03
+"""Standard deviations of a normal prior: of corrections, and of their second differences.
 
-Curve = tuple[np.ndarray, np.ndarray]
+Without it the noise of every piece would be fitted; where events say more they win.
+"""
+
+_NEWTON_STEPS = 50
+
+_N_POWERS = 3
+"""Powers of the log-ratio, from 0 on, beside each monomial of theta."""
+
+_BATCH = 65_536
+"""Events evaluated at once, to bound memory."""
+
+Points = tuple[np.ndarray, np.ndarray]
 """Learned log-ratios, and calibrated ones in their place."""
+
+
+class Curve(eqx.Module):
+    """What is added to a learned log-ratio: cubic between knots, with a continuous slope.
+
+    Fits differentiate the log-likelihood twice, and stall at the kinks of straight pieces.
+
+    Attributes:
+        knots: Learned log-ratios, ascending.
+        values: The correction there; it stays as it is beyond the ends.
+        slopes: Its slope, zero at the ends.
+    """
+
+    knots: Float[Array, "*point knot"]
+    values: Float[Array, "*point knot"]
+    slopes: Float[Array, "*point knot"]
+
+    def __call__(self, log_r: Float[Array, " event"]) -> Float[Array, " event"]:
+        """The correction of every event, by Hermite's cubic."""
+        last = self.knots.shape[0] - 2
+        index = jnp.clip(jnp.searchsorted(self.knots, log_r, side="right") - 1, 0, last)
+        width = self.knots[index + 1] - self.knots[index]
+        width = jnp.where(width > 0, width, 1.0)
+        t = jnp.clip((log_r - self.knots[index]) / width, 0.0, 1.0)
+        value, rise = self.values[index], self.values[index + 1] - self.values[index]
+        first, second = width * self.slopes[index], width * self.slopes[index + 1]
+        bend = t * (1.0 - t) * ((1.0 - t) * (first - rise) - t * (second - rise))
+        return value + rise * t + bend
+
+
+class NearestCurves(eqx.Module):
+    r"""Curves at points $\theta_g$, averaged with weights $|\theta-\theta_g|^{-4}$.
+
+    Distances are in units of the points' spread.
+
+    Attributes:
+        thetas: The points.
+        curves: One for each.
+    """
+
+    thetas: Float[Array, "point param"]
+    curves: Curve
+
+    def __call__(
+        self, log_r: Float[Array, " event"], theta: Float[Array, " param"]
+    ) -> Float[Array, " event"]:
+        """The correction of every event."""
+        spread = jnp.std(self.thetas, axis=0)
+        scaled = (theta - self.thetas) / jnp.where(spread > 0, spread, 1.0)
+        # The tiny number keeps derivatives finite at the points themselves.
+        inverse = 1.0 / (jnp.sum(scaled**2, axis=1) + 1e-9) ** 2
+        rows = eqx.filter_vmap(lambda curve: curve(log_r))(self.curves)
+        return inverse / jnp.sum(inverse) @ rows
+
+
+class SmoothCorrection(eqx.Module):
+    r"""$\delta(l, \theta) = g(l) + \sum_{ap} c_{ap}\,m_a(\theta)\,\tilde l^p$, smooth in both.
+
+    g is a spline with g(0) = 0, $m_a$ are the linear and quadratic monomials of
+    $\theta-\theta_1$, p is 0, 1 or 2, and $\tilde l = b\tanh(l/b)$ is l with a bound. Nothing is
+    corrected at $\theta_1$, where l is 0.
+
+    Attributes:
+        curve: g.
+        coefficients: $c_{ap}$.
+        theta1: The reference.
+        scale: Units of the parameters.
+        bound: b.
+        powers: Exponents of the monomials.
+    """
+
+    curve: Curve
+    coefficients: Float[Array, "monomial power"]
+    theta1: Float[Array, " param"]
+    scale: Float[Array, " param"]
+    bound: Scalar
+    powers: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+
+    def __call__(
+        self, log_r: Float[Array, " event"], theta: Float[Array, " param"]
+    ) -> Float[Array, " event"]:
+        """The correction of every event."""
+        columns = self.columns(log_r, theta)
+        return self.curve(log_r) + jnp.sum(columns * self.coefficients, axis=(-2, -1))
+
+    def columns(
+        self, log_r: Float[Array, " event"], theta: Float[Array, "*event param"]
+    ) -> Float[Array, "event monomial power"]:
+        r"""$m_a(\theta)\,\tilde l^p$ of every event."""
+        scaled = monomials((theta - self.theta1) / self.scale, self.powers)
+        bounded = self.bound * jnp.tanh(log_r / self.bound)
+        return scaled[..., :, None] * bounded[:, None, None] ** jnp.arange(_N_POWERS)
 
 
 class CalibratedRatio(eqx.Module):
     r"""A learned ratio whose values are mapped to calibrated ones at every $\theta$.
 
-    At a calibrated point $\theta_g$ the log-ratio l becomes $c_g(l)$; in between the corrections
-    $c_g(l) - l$ are averaged with weights $|\theta-\theta_g|^{-4}$, distances in units of the
-    spread of the points. Beyond the last knots a correction stays as it is there.
+    $\log r = l + \delta(l, \theta)$ with the learned log-ratio l.
 
     Attributes:
         ratio: What was learned.
-        thetas: Points at which there are held-out events.
-        knots: Learned log-ratios, ascending, of every point.
-        values: Calibrated ones in their place.
+        correction: $\delta$.
     """
 
     ratio: Any
-    thetas: Float[Array, "point param"]
-    knots: Float[Array, "point knot"]
-    values: Float[Array, "point knot"]
+    correction: NearestCurves | SmoothCorrection
 
     @property
     def theta1(self) -> Float[Array, " param"]:
         """Denominator."""
         return self.ratio.theta1
 
+    @property
+    def low(self) -> Float[Array, " param"]:
+        """Smallest trained parameters."""
+        return self.ratio.low
+
+    @property
+    def high(self) -> Float[Array, " param"]:
+        """Largest trained parameters."""
+        return self.ratio.high
+
     def log_ratio(
         self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
         """The calibrated log-ratio of every event to `theta1`."""
-        return self._calibrate(self.ratio.log_ratio(x, theta), theta)
+        log_r = self.ratio.log_ratio(x, theta)
+        return log_r + self.correction(log_r, theta)
 
     def spread(
         self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
@@ -81,38 +190,31 @@ class CalibratedRatio(eqx.Module):
         """Warn as what was learned does."""
         self.ratio.warn_outside(theta)
 
-    def _calibrate(
-        self, log_r: Float[Array, " event"], theta: Float[Array, " param"]
-    ) -> Float[Array, " event"]:
-        def correction(knots: Array, values: Array) -> Array:
-            return jnp.interp(log_r, knots, values - knots)
-
-        corrections = jax.vmap(correction)(self.knots, self.values)
-        return log_r + self._weights(theta) @ corrections
-
-    def _weights(self, theta: Float[Array, " param"]) -> Float[Array, " point"]:
-        spread = jnp.std(self.thetas, axis=0)
-        scaled = (theta - self.thetas) / jnp.where(spread > 0, spread, 1.0)
-        # The tiny number makes the weight of a point at its own place 1, and derivatives finite.
-        inverse = 1.0 / (jnp.sum(scaled**2, axis=1) + 1e-9) ** 2
-        return inverse / jnp.sum(inverse)
-
 
 def calibrate(
-    ratio: Any, gold: Gold, method: str = "spline", *, n_bins: int = 20
+    ratio: Any, gold: Gold, method: str = "spline", *, n_bins: int = 10
 ) -> CalibratedRatio:
     r"""Calibrate a learned ratio on events that it was not trained on.
 
-    At every distinct theta0 of the gold: with l the learned log-ratio of the events,
-    $c(l) = \ln\frac{p(l|\theta_0)}{p(l|\theta_1)}$ from the events themselves. By Neyman and
-    Pearson's lemma nothing is lost if l was a function of the true ratio, and the result is
-    normalised whatever l was.
+    With l the learned log-ratio of an event, $\ln\frac{p(l|\theta_0)}{p(l|\theta_1)}$ from the
+    events themselves. By Neyman and Pearson's lemma nothing is lost if l was a function of the true
+    ratio, and the result is normalised whatever l was.
+
+    | method | curve | in theta |
+    |---|---|---|
+    | spline | cubic, by logistic regression | quadratic and smooth; all events at once |
+    | histogram | bins of equal content | one at every distinct theta0, nearest points count most |
+    | isotonic | any rising function | the same |
+
+    Where gold has joint ratios, they take the place of labels: the same means, far less noise.
+    Errors of one event add up over many: for a likelihood of N events the curve must be known to
+    better than 1/N, and be smooth in theta, as the spline is. The other two are for a look at
+    single points.
 
     Args:
         ratio: A `RatioEnsemble`, or anything with its `log_ratio`.
-        gold: Held-out events: of label 0 at a few points theta0, of label 1 at the reference.
-        method: "histogram", bins of equal content; "isotonic", any rising function; "spline", a
-            smooth one.
+        gold: Held-out events: of label 0 at points theta0, of label 1 at the reference.
+        method: "spline", "histogram" or "isotonic".
         n_bins: Bins of the histogram, or pieces of the spline.
 
     Returns:
@@ -120,45 +222,163 @@ def calibrate(
 
     Raises:
         ConfigError: The method is not known, or a number is out of range.
-        DataError: Gold is not finite, or a point has fewer than 10 `n_bins` events of a class.
+        DataError: Gold is not finite, or there are fewer than 10 `n_bins` events of a class, of
+            each point for histogram and isotonic.
 
     Reference:
         K. Cranmer, J. Pavez, G. Louppe, arXiv:1506.02169; ATLAS, arXiv:2412.01548.
     """
-    require(method in _METHODS, "method", f"be one of {', '.join(_METHODS)}", method)
+    known = ("spline", *_POINTWISE)
+    require(method in known, "method", f"be one of {', '.join(known)}", method)
     n_bins = as_integer(n_bins, "n_bins", low=2)
     check_gold(gold)
-    thetas = np.unique(np.asarray(gold.theta0), axis=0)
-    curves = [_curve(ratio, gold, theta, method, n_bins) for theta in thetas]
-    knots, values = (jnp.asarray(np.stack(rows)) for rows in zip(*curves, strict=True))
-    return CalibratedRatio(ratio, jnp.asarray(thetas), knots, values)
+    host = jax.tree.map(np.asarray, gold)
+    if method == "spline":
+        return _calibrate_smoothly(ratio, host, n_bins)
+    thetas = np.unique(host.theta0, axis=0)
+    curves = [_curve(ratio, host, theta, method, n_bins) for theta in thetas]
+    stacked = jax.tree.map(lambda *rows: jnp.stack(rows), *curves)
+    return CalibratedRatio(ratio, NearestCurves(jnp.asarray(thetas), stacked))
+
+
+def _first_class(gold: Gold) -> np.ndarray:
+    """The probability of label 0 given the history where it was mined, the label itself else."""
+    if gold.log_ratio is None:
+        return np.asarray(gold.label == 0, float)
+    return special.expit(np.asarray(gold.log_ratio))
+
+
+def _require_events(part: Gold, label: int, n_bins: int, where: str) -> None:
+    if part.n_events < 10 * n_bins:
+        raise DataError(
+            f"Argument `gold` must have at least {10 * n_bins} events of class {label}{where} "
+            f"for {n_bins} bins, but it has {part.n_events}."
+        )
+
+
+def _calibrate_smoothly(ratio: Any, gold: Gold, n_bins: int) -> CalibratedRatio:
+    """Logistic regression of the label, with l as a fixed term beside the smooth correction."""
+    for label in (0, 1):
+        _require_events(gold.take(gold.label == label), label, n_bins, "")
+    thetas = jnp.asarray(gold.theta0)
+    log_r = np.asarray(_paired_log_ratios(ratio, jnp.asarray(gold.x), thetas))
+    start = _no_correction(log_r, np.asarray(gold.theta0), np.asarray(gold.theta1[0]))
+    columns = np.asarray(start.columns(jnp.asarray(log_r), thetas)).reshape(log_r.size, -1)
+    edges = _edges(log_r, n_bins)
+    at_zero = interpolate.BSpline.design_matrix(np.clip([0.0], edges[0], edges[-1]), edges, 3)
+    splines = interpolate.BSpline.design_matrix(log_r, edges, 3).toarray() - at_zero.toarray()
+    n_splines = splines.shape[1]
+    weight = np.array(gold.weight, float)
+    for label in (0, 1):
+        weight[gold.label == label] /= weight[gold.label == label].sum()
+    bends = np.diff(np.eye(n_splines, n_splines + columns.shape[1]), 2, axis=0)
+    design = np.concatenate([splines, columns], axis=1)
+    found = _logistic_offset(log_r, _first_class(gold), weight, design, bends)
+    curve = interpolate.BSpline(edges, found[:n_splines], 3)
+    knots = np.linspace(edges[0], edges[-1], _N_KNOTS)
+    values = curve(knots) - (at_zero @ found[:n_splines])[0]
+    coefficients = jnp.asarray(found[n_splines:].reshape(start.coefficients.shape))
+    correction = SmoothCorrection(
+        _tabulate(knots, values, curve.derivative()(knots)),
+        coefficients,
+        start.theta1,
+        start.scale,
+        start.bound,
+        start.powers,
+    )
+    return CalibratedRatio(ratio, correction)
+
+
+def _edges(log_r: np.ndarray, n_bins: int) -> np.ndarray:
+    """Knots of a cubic spline, the outer ones four times."""
+    inner = np.unique(np.quantile(log_r, np.linspace(0, 1, n_bins + 1)))
+    if inner.size < 2:
+        inner = np.array([inner[0] - 1.0, inner[0] + 1.0])
+    return np.concatenate([[inner[0]] * 3, inner, [inner[-1]] * 3])
+
+
+def _no_correction(log_r: np.ndarray, theta0: np.ndarray, theta1: np.ndarray) -> SmoothCorrection:
+    """Zero, with the units of the events."""
+    distance = np.sqrt(np.mean((theta0 - theta1) ** 2, axis=0))
+    powers = tuple(tuple(int(p) for p in row) for row in monomial_powers(theta1.size)[1:])
+    nothing = jnp.zeros(2)
+    return SmoothCorrection(
+        curve=Curve(jnp.arange(2.0), nothing, nothing),
+        coefficients=jnp.zeros((len(powers), _N_POWERS)),
+        theta1=jnp.asarray(theta1),
+        scale=jnp.asarray(np.where(distance > 0, distance, 1.0)),
+        bound=jnp.asarray(3.0 * np.sqrt(np.mean(log_r**2)) or 1.0),
+        powers=powers,
+    )
+
+
+@eqx.filter_jit
+def _paired_log_ratios(ratio: Any, x: Array, thetas: Array) -> Float[Array, " event"]:
+    """Of every event at its own parameters."""
+
+    def of_one(pair: tuple[Array, Array]) -> Scalar:
+        return ratio.log_ratio(pair[0][None], pair[1])[0]
+
+    return jax.lax.map(of_one, (x, thetas), batch_size=min(_BATCH, x.shape[0]))
+
+
+def _logistic_offset(
+    log_r: np.ndarray,
+    is_first: np.ndarray,
+    weight: np.ndarray,
+    design: np.ndarray,
+    second: np.ndarray,
+) -> np.ndarray:
+    """Coefficients of what is to be added to l, the likeliest under their prior, by Newton."""
+    # The weights of a class sum to 1, so that a prior counts as one event among them.
+    n_events = 0.5 * log_r.size
+    bends = second.T @ second / _EXPECTED_BEND**2
+    penalty = (bends + np.eye(design.shape[1]) / _EXPECTED**2) / n_events
+    offset = np.zeros(design.shape[1])
+    step = offset
+    for _ in range(_NEWTON_STEPS):
+        rate = special.expit(log_r + design @ offset)
+        slope = design.T @ (weight * (is_first - rate)) - penalty @ offset
+        curvature = (design * (weight * rate * (1.0 - rate))[:, None]).T @ design + penalty
+        step = np.linalg.solve(curvature, slope)
+        offset += step
+        if np.abs(step).max() < 1e-8:
+            return offset
+    raise ConvergenceError(
+        f"The regression of `calibrate` did not converge in {_NEWTON_STEPS} Newton steps; "
+        f"its last step was {np.abs(step).max():.1e}. Use fewer `n_bins` or more events."
+    )
+
+
+def _tabulate(knots: np.ndarray, values: np.ndarray, slopes: np.ndarray) -> Curve:
+    """With zero slopes at the ends, beyond which it stays as it is."""
+    inner = np.concatenate([[0.0], slopes[1:-1], [0.0]])
+    return Curve(jnp.asarray(knots), jnp.asarray(values), jnp.asarray(inner))
 
 
 def _curve(ratio: Any, gold: Gold, theta: np.ndarray, method: str, n_bins: int) -> Curve:
     """The curve at one point, on the common number of knots."""
     at_point = (np.asarray(gold.theta0) == theta).all(axis=1)
-    is_numerator = at_point & (np.asarray(gold.label) == 0)
-    # Events of the reference know nothing of theta0: all of them serve every point.
-    is_denominator = np.asarray(gold.label) == 1
+    # Without joint ratios, events of the reference know nothing of theta0 and serve every point.
+    of_reference = gold.label == 1 if gold.log_ratio is None else at_point & (gold.label == 1)
+    parts = [gold.take(mask) for mask in (at_point & (gold.label == 0), of_reference)]
     log_ratio = eqx.filter_jit(ratio.log_ratio)
-    parts = [gold.take(mask) for mask in (is_numerator, is_denominator)]
     for label, part in enumerate(parts):
-        if part.n_events < 10 * n_bins:
-            raise DataError(
-                f"Argument `gold` must have at least {10 * n_bins} events of class {label} at "
-                f"theta0 = {theta.tolist()} for {n_bins} bins, but it has {part.n_events}."
-            )
-    logs = [np.asarray(log_ratio(part.x, jnp.asarray(theta))) for part in parts]
+        _require_events(part, label, n_bins, f" at theta0 = {theta.tolist()}")
+    logs = [np.asarray(log_ratio(jnp.asarray(part.x), jnp.asarray(theta))) for part in parts]
     weights = [np.asarray(part.weight) / float(part.weight.sum()) for part in parts]
     order = np.argsort(np.concatenate(logs), kind="stable")
     log_r, weight = (np.concatenate(rows)[order] for rows in (logs, weights))
-    is_first = np.repeat([1.0, 0.0], [part.n_events for part in parts])[order]
-    ends, corrected = _METHODS[method](log_r, is_first, weight, n_bins)
+    is_first = np.concatenate([_first_class(part) for part in parts])[order]
+    ends, corrected = _POINTWISE[method](log_r, is_first, weight, n_bins)
     knots = np.unique(np.quantile(log_r, np.linspace(0, 1, _N_KNOTS)))
-    # Equal values (a ratio with few levels) leave fewer knots; the last is repeated.
-    knots = np.concatenate([knots, np.full(_N_KNOTS - knots.size, knots[-1])])
     offset = np.interp(knots, ends, corrected - ends)
-    return knots, knots + offset
+    slopes = np.zeros_like(knots)
+    if knots.size > 2:
+        slopes[1:-1] = np.gradient(offset, knots)[1:-1]
+    # Equal values (a ratio with few levels) leave fewer knots; the last is repeated.
+    padded = [np.pad(row, (0, _N_KNOTS - knots.size), "edge") for row in (knots, offset, slopes)]
+    return _tabulate(*padded)
 
 
 def _log_odds(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -167,7 +387,7 @@ def _log_odds(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(numerator, least)) - np.log(np.maximum(denominator, least))
 
 
-def _histogram(log_r: np.ndarray, is_first: np.ndarray, weight: np.ndarray, n_bins: int) -> Curve:
+def _histogram(log_r: np.ndarray, is_first: np.ndarray, weight: np.ndarray, n_bins: int) -> Points:
     index = np.minimum(np.arange(log_r.size) * n_bins // log_r.size, n_bins - 1)
     sums = [
         np.bincount(index, weight * chosen, minlength=n_bins)
@@ -177,7 +397,7 @@ def _histogram(log_r: np.ndarray, is_first: np.ndarray, weight: np.ndarray, n_bi
     return centres, _log_odds(*sums)
 
 
-def _isotonic(log_r: np.ndarray, is_first: np.ndarray, weight: np.ndarray, n_bins: int) -> Curve:
+def _isotonic(log_r: np.ndarray, is_first: np.ndarray, weight: np.ndarray, n_bins: int) -> Points:
     if (weight <= 0).any():
         raise DataError(
             "Argument `gold` must have positive weights for isotonic calibration, "
@@ -190,34 +410,9 @@ def _isotonic(log_r: np.ndarray, is_first: np.ndarray, weight: np.ndarray, n_bin
     return centres, _log_odds(*sums)
 
 
-def _spline(log_r: np.ndarray, is_first: np.ndarray, weight: np.ndarray, n_bins: int) -> Curve:
-    """Logistic regression on cubic B-splines, the second differences penalised, by Newton steps."""
-    inner = np.unique(np.quantile(log_r, np.linspace(0, 1, n_bins + 1)))
-    if inner.size < 2:
-        return np.array([log_r[0] - 1.0, log_r[0] + 1.0]), np.zeros(2)
-    edges = np.concatenate([[inner[0]] * 3, inner, [inner[-1]] * 3])
-    design = interpolate.BSpline.design_matrix(log_r, edges, 3).toarray()
-    n = design.shape[1]
-    second = np.diff(np.eye(n), 2, axis=0)
-    penalty = _RIDGE * second.T @ second + 1e-9 * np.eye(n)
-    offset = np.zeros(n)
-    for _ in range(30):
-        rate = 1.0 / (1.0 + np.exp(-(log_r + design @ offset)))
-        slope = design.T @ (weight * (is_first - rate)) - penalty @ offset
-        curvature = (design * (weight * rate * (1.0 - rate))[:, None]).T @ design + penalty
-        step = np.linalg.solve(curvature, slope)
-        offset += step
-        if np.abs(step).max() < 1e-8:
-            break
-    knots = np.quantile(log_r, np.linspace(0, 1, _N_KNOTS))
-    at_knots = interpolate.BSpline.design_matrix(knots, edges, 3) @ offset
-    return knots, knots + at_knots
-
-
-_METHODS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, int], Curve]] = {
+_POINTWISE: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, int], Points]] = {
     "histogram": _histogram,
     "isotonic": _isotonic,
-    "spline": _spline,
 }
 
 

@@ -69,6 +69,10 @@ def _score_error(score: Float[Array, "event param"], gold: Gold) -> Array:
     return (gold.label == 0) * jnp.sum((score - gold.score) ** 2, axis=-1)  # pyright: ignore[reportOperatorIssue]
 
 
+def _label(gold: Gold) -> Float[Array, " event"]:
+    return gold.label.astype(gold.weight.dtype)
+
+
 def _joint_class(gold: Gold) -> Float[Array, " event"]:
     """The probability of label 1 given the history."""
     return jax.nn.sigmoid(-gold.log_ratio)  # pyright: ignore[reportOptionalOperand]
@@ -76,7 +80,7 @@ def _joint_class(gold: Gold) -> Float[Array, " event"]:
 
 def carl(model: LogRatio, gold: Gold, alpha: float) -> Scalar:
     """Binary cross-entropy of the labels."""
-    return _mean(_cross_entropy(_predict(model, gold), gold.label), gold)
+    return _mean(_cross_entropy(_predict(model, gold), _label(gold)), gold)
 
 
 def alice(model: LogRatio, gold: Gold, alpha: float) -> Scalar:
@@ -92,7 +96,7 @@ def rolr(model: LogRatio, gold: Gold, alpha: float) -> Scalar:
 def cascal(model: LogRatio, gold: Gold, alpha: float) -> Scalar:
     """CARL and the squared deviation from the joint score."""
     log_r, score = _predict_with_score(model, gold)
-    return _mean(_cross_entropy(log_r, gold.label) + alpha * _score_error(score, gold), gold)
+    return _mean(_cross_entropy(log_r, _label(gold)) + alpha * _score_error(score, gold), gold)
 
 
 def alices(model: LogRatio, gold: Gold, alpha: float) -> Scalar:

@@ -1,6 +1,8 @@
 """Morphing: distributions that are polynomial in the couplings, at any point from a few."""
 
 import itertools
+from collections.abc import Sequence
+from functools import partial, reduce
 from typing import Any
 
 import equinox as eqx
@@ -15,6 +17,9 @@ from diffhep.core.rng import check_key, key_for
 from diffhep.core.typing import Key, Scalar
 
 __citations__ = ("arXiv:1805.00020", "arXiv:1907.10621")
+
+Powers = tuple[tuple[int, ...], ...]
+"""Exponents of monomials, one row each."""
 
 _LARGEST_CONDITION = 1e10
 """Of the matrix of monomials: beyond it six of sixteen digits are left."""
@@ -42,6 +47,32 @@ def monomial_powers(n_params: int, order: int = 2) -> np.ndarray:
     return np.array(sorted(powers, key=lambda power: (sum(power), power)))
 
 
+def monomials(
+    theta: Float[Array, "*point param"], powers: Sequence[Sequence[int]]
+) -> Float[Array, "*point component"]:
+    """Monomials of parameters, differentiable any number of times, at zero too.
+
+    Args:
+        theta: The parameters.
+        powers: Exponents, one row a monomial.
+
+    Returns:
+        One number a monomial.
+    """
+    # Exponents that are Python integers: a power with a traced one has NaN for its second
+    # derivative at zero.
+    one = jnp.ones_like(theta[..., 0])
+    columns = [
+        reduce(
+            lambda product, index_power: product * theta[..., index_power[0]] ** index_power[1],
+            ((index, int(power)) for index, power in enumerate(row) if power),
+            one,
+        )
+        for row in powers
+    ]
+    return jnp.stack(columns, axis=-1)
+
+
 class Morpher(eqx.Module):
     r"""$f(\theta) = \sum_b w_b(\theta)\,f(\theta_b)$ for every f that is polynomial in $\theta$.
 
@@ -57,7 +88,7 @@ class Morpher(eqx.Module):
     """
 
     basis: Float[Array, "benchmark param"] = eqx.field(converter=jnp.asarray)
-    powers: tuple[tuple[int, ...], ...] = eqx.field(
+    powers: Powers = eqx.field(
         static=True, converter=lambda powers: tuple(tuple(int(p) for p in row) for row in powers)
     )
 
@@ -72,7 +103,7 @@ class Morpher(eqx.Module):
 
     def monomials(self, theta: Float[Array, "*point param"]) -> Float[Array, "*point component"]:
         r"""$\phi_c(\theta)$, the components' coefficients."""
-        return jnp.prod(theta[..., None, :] ** jnp.asarray(self.powers), axis=-1)
+        return monomials(theta, self.powers)
 
     def weights(self, theta: Float[Array, " param"]) -> Float[Array, " benchmark"]:
         r"""$w_b(\theta)$; differentiable in theta."""
@@ -121,26 +152,25 @@ def choose_basis(low: Any, high: Any, *, order: int = 2, n_points: int = 200, ke
     points = jax.random.uniform(key_for(key, "points"), shape, float)
     shape = (_CANDIDATES, *powers.shape)
     candidates = jax.random.uniform(key_for(key, "bases"), shape, float)
-    raw = _best_basis(candidates, points, low, high, powers)
+    raw = _best_basis(candidates, points, low, high, tuple(map(tuple, powers.tolist())))
     return Morpher(low + (high - low) * jax.nn.sigmoid(raw), powers)
 
 
-@jax.jit
-def _inflation(raw: Array, points: Array, low: Array, high: Array, powers: Array) -> Scalar:
+def _inflation(raw: Array, points: Array, low: Array, high: Array, powers: Powers) -> Scalar:
     """Of a basis given by the logits of its place in the box."""
 
-    def monomials(place: Array) -> Array:
-        return jnp.prod((low + (high - low) * place)[..., None, :] ** powers, axis=-1)
+    def components(place: Array) -> Array:
+        return monomials(low + (high - low) * place, powers)
 
-    weights = jnp.linalg.solve(monomials(jax.nn.sigmoid(raw)).T, monomials(points).T)
+    weights = jnp.linalg.solve(components(jax.nn.sigmoid(raw)).T, components(points).T)
     return jnp.mean(jnp.log(jnp.sum(weights**2, axis=0)))
 
 
-@jax.jit
-def _best_basis(candidates: Array, points: Array, low: Array, high: Array, powers: Array) -> Array:
+@partial(jax.jit, static_argnums=4)
+def _best_basis(candidates: Array, points: Array, low: Array, high: Array, powers: Powers) -> Array:
     """The logits of the best basis."""
     starts = jax.scipy.special.logit(0.02 + 0.96 * candidates)
-    values = jax.vmap(_inflation, (0, None, None, None, None))(starts, points, low, high, powers)
+    values = jax.vmap(lambda raw: _inflation(raw, points, low, high, powers))(starts)
     start = starts[jnp.nanargmin(values)]
     found = optx.minimise(
         lambda raw, _: _inflation(raw, points, low, high, powers),

@@ -157,17 +157,21 @@ class RatioEnsemble(eqx.Module):
             ShapeError: As for `log_ratio`.
         """
         self._require_shapes(x, theta)
-        point = self.params(theta).astype(jnp.float32)
+        point = self.params(theta)
+        # Trained in single precision; fits of a likelihood need its derivatives to more digits.
+        members = jax.tree.map(
+            lambda leaf: leaf.astype(float) if eqx.is_inexact_array(leaf) else leaf, self.members
+        )
 
         def of_one(event: Float[Array, "*feature"]) -> Float[Array, " member"]:
-            features = self.features(event).astype(jnp.float32)
-            return eqx.filter_vmap(lambda member: member(features, point))(self.members)
+            features = self.features(event)
+            return eqx.filter_vmap(lambda member: member(features, point))(members)
 
         if x.shape[0] <= _BATCH:
             rows = jax.vmap(of_one)(x)
         else:
             rows = jax.lax.map(of_one, x, batch_size=_BATCH)
-        return rows.T.astype(float)
+        return rows.T
 
     def distance_outside(self, theta: Any) -> float:
         """How far theta lies outside the trained range, in units of that range; 0 inside.

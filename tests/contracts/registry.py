@@ -40,6 +40,7 @@ from diffhep_lattice.samplers.integrators import (
     omelyan4,
 )
 from diffhep_lattice.samplers.latent_hmc import flow_hmc
+from diffhep_lattice.samplers.pseudofermion_hmc import pseudofermion_hmc
 from diffhep_lattice.samplers.replica_exchange import replica_exchange
 from tests.systems.circle_flow import CircleFlow
 from tests.systems.perturbed import perturb
@@ -92,10 +93,13 @@ class ActionCase(NamedTuple):
 
 
 class SamplerCase(NamedTuple):
+    """A sampler; where it compiles long, its laws are left to the slow tier."""
+
     build: Callable[[Any], Any]
     values: tuple[float, ...]
     position: Callable[..., jax.Array] = u1_field
     keeps_float32: bool = True
+    is_slow: bool = False
 
 
 class FlowCase(NamedTuple):
@@ -237,6 +241,7 @@ MATRIX_FLOWS = {
 }
 
 _ACTION = WilsonAction(2.0)
+_SCHWINGER = SchwingerAction(2.0, 0.276)
 _STEPS = (0.05, 0.1, 0.2)
 _BETAS = (0.5, 2.0, 7.0)
 
@@ -289,6 +294,18 @@ SAMPLERS = {
     ),
     "hmc_xy": SamplerCase(
         lambda step: hmc(XYAction(1.0), step_size=step, n_steps=5), _STEPS, scalars()
+    ),
+    "hmc_schwinger": SamplerCase(
+        lambda step: hmc(_SCHWINGER, step_size=step, n_steps=2),
+        _STEPS,
+        links(U1(), (2, 2)),
+        is_slow=True,
+    ),
+    "pseudofermion_hmc": SamplerCase(
+        lambda step: pseudofermion_hmc(_SCHWINGER, step_size=step, n_steps=2),
+        _STEPS,
+        links(U1(), (2, 2)),
+        is_slow=True,
     ),
     "heatbath": SamplerCase(lambda beta: heatbath(WilsonAction(beta), n_overrelaxation=1), _BETAS),
     "instanton_hit": SamplerCase(lambda beta: instanton_hit(WilsonAction(beta)), _BETAS),

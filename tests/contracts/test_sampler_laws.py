@@ -12,7 +12,12 @@ from tests.contracts.registry import SAMPLERS
 pytestmark = pytest.mark.fast
 
 
-@pytest.fixture(params=SAMPLERS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if case.is_slow else ())
+        for name, case in SAMPLERS.items()
+    ]
+)
 def case(request):
     return SAMPLERS[request.param]
 

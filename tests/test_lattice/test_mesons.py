@@ -44,6 +44,8 @@ def test_correlators_are_traces_of_propagators(field, propagator):
             pion[t] += np.trace(GAMMA_5 @ there @ GAMMA_5 @ back).real
             disconnected[t] += (np.trace(GAMMA_5 @ here) * np.trace(GAMMA_5 @ gone)).real
     found = eqx.filter_jit(meson_correlators)(field, _KAPPA)
+    trace = np.einsum("axyaxy->", propagator).real
+    assert float(found.condensate) == pytest.approx(trace / (length * time), abs=1e-12)
     np.testing.assert_allclose(found.pion, pion / (length * time), atol=1e-12)
     np.testing.assert_allclose(found.disconnected, disconnected / (length * time), atol=1e-12)
     assert np.max(np.abs(disconnected)) > 1e-6

@@ -15,6 +15,7 @@ from diffhep_lattice.fermions import WilsonDirac
 from diffhep_lattice.fermions.rational import approximate_inverse_sqrt
 from diffhep_lattice.groups import U1, random_momentum
 from diffhep_lattice.observables import plaquette
+from diffhep_lattice.samplers.hmc import hmc
 from diffhep_lattice.samplers.pseudofermion_hmc import pseudofermion_hmc
 
 pytestmark = pytest.mark.fast
@@ -101,6 +102,22 @@ def test_hmc_samples_the_model(n_flavours, key):
         found = gamma_method(series)
         assert series.size / (2 * found.tau_int) > 400
         assert abs(found.mean - expected) < _SIGMAS * found.error
+
+
+def test_both_routes_agree(key):
+    """The determinant and pseudofermions, held against each other."""
+    found = []
+    for index, sampler in enumerate(
+        (build(2), hmc(SchwingerAction(_BETA, _KAPPA), step_size=0.25, n_steps=4))
+    ):
+        own = jax.random.fold_in(key, index)
+        chains = U1().haar((64, 2, 2, 2), key=own, dtype=jnp.float64)
+        observe = {"plaquette": plaquette}
+        result = sample(sampler, chains, 70, observe=observe, key=own, progress=False)
+        found.append(gamma_method(result.observables["plaquette"][:, 20:]))
+    assert all(64 * 50 / (2 * one.tau_int) > 400 for one in found)
+    difference = found[0].mean - found[1].mean
+    assert abs(difference) < _SIGMAS * np.hypot(found[0].error, found[1].error)
 
 
 def test_trajectory_is_reversible_at_any_tolerance(key):

@@ -56,9 +56,32 @@ def test_a_warped_ratio_is_calibrated_back(method, exact, held_out):
         )
         assert before > 0.08
         assert after < 0.006
-    between = 0.5 * (POINTS[0] + POINTS[1])
-    score = eqx.filter_jit(calibrated.score)(held_out.x[:5], between)
-    assert bool(jnp.all(jnp.isfinite(score)))
+
+
+def test_spline_is_smooth_in_theta_and_corrects_nothing_at_the_reference(exact, held_out):
+    calibrated = calibrate(Warped(exact, 0.6, 0.0), held_out)
+    at_reference = calibrated.log_ratio(held_out.x[:5], THETA1)
+    np.testing.assert_allclose(at_reference, 0.0, atol=1e-7)
+    likelihood = jax.jit(lambda theta: jnp.sum(calibrated.log_ratio(held_out.x[:200], theta)))
+    curvatures = jax.jit(jax.vmap(jax.hessian(likelihood)))(
+        jnp.linspace(-0.3, 0.3, 13)[:, None] * jnp.ones(2)
+    )
+    assert bool(jnp.all(jnp.isfinite(curvatures)))
+    # One maximum, as the exact likelihood has.
+    assert float(jnp.max(curvatures[:, 0, 0])) < 0.0
+
+
+def test_labels_calibrate_where_nothing_was_mined(exact, held_out):
+    """More noisily than joint ratios do, and still towards the truth."""
+    bare = eqx.tree_at(lambda gold: (gold.log_ratio, gold.score), held_out, (None, None))
+    warped = Warped(exact, 0.6, 0.4)
+    theta = POINTS[0]
+    truth = exact.log_ratio(held_out.x, theta)
+    before, after = (
+        float(jnp.mean((ratio.log_ratio(held_out.x, theta) - truth) ** 2))
+        for ratio in (warped, calibrate(warped, bare))
+    )
+    assert after < 0.2 * before
 
 
 def test_calibration_of_the_exact_ratio_changes_little(exact, held_out):
@@ -120,10 +143,10 @@ def test_normalisation_and_effective_size_of_known_weights():
 
 
 def test_bad_settings_are_named(exact, held_out, key):
-    with pytest.raises(ConfigError, match="`method` must be one of histogram, isotonic, spline"):
+    with pytest.raises(ConfigError, match="`method` must be one of spline, histogram, isotonic"):
         calibrate(exact, held_out, "magic")
     with pytest.raises(DataError, match="at least 10000 events of class 0 at theta0"):
-        calibrate(exact, held_out, n_bins=1000)
+        calibrate(exact, held_out, "histogram", n_bins=1000)
     signed = eqx.tree_at(lambda gold: gold.weight, held_out, held_out.weight.at[0].set(-1.0))
     with pytest.raises(DataError, match="positive weights for isotonic"):
         calibrate(exact, signed, "isotonic")

@@ -7,13 +7,13 @@ import pytest
 
 import diffhep_sbi
 from diffhep.core.citations import citation
-from diffhep_sbi import io, problems
+from diffhep_sbi import diagnostics, io, problems
 
 pytestmark = pytest.mark.instant
 
 PUBLIC = {
     f"{package.__name__}.{name}": member
-    for package in (diffhep_sbi, io, problems)
+    for package in (diffhep_sbi, diagnostics, io, problems)
     for name, member in vars(package).items()
     if not name.startswith("_") and not isinstance(member, ModuleType)
 }

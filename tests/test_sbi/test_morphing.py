@@ -51,6 +51,12 @@ def test_gradient_of_the_weights_is_the_finite_difference(morpher):
         np.testing.assert_allclose(slopes[:, index], rise / (2 * h), rtol=1e-6, atol=1e-7)
 
 
+def test_second_derivatives_at_zero_are_numbers(morpher):
+    """The weights are quadratic: their curvature is the same everywhere."""
+    curvatures = [jax.hessian(morpher.weights)(jnp.array(t)) for t in ([0.0, 0.0], [0.1, 0.2])]
+    np.testing.assert_allclose(*curvatures, rtol=1e-10, atol=1e-10)
+
+
 def test_chosen_basis_inflates_variances_less_than_any_of_a_hundred_random_ones(morpher, key):
     points = jax.random.uniform(key, (50, 2), minval=-0.3, maxval=0.3)
 

@@ -142,6 +142,19 @@ def solve_shifted(
     return eqx.filter_vmap(solve)(shifts)
 
 
+def normal_spinor(U: Float[Array, "mu L T"], *, key: Key) -> Spinor:
+    r"""Normal variables $\eta$ on the sites of a gauge field, $\langle|\eta|^2\rangle = 1$ each.
+
+    Args:
+        U: Link angles in radians.
+        key: Random key.
+
+    Returns:
+        The spinor field in double precision.
+    """
+    return jax.random.normal(key, (2, *U.shape[1:]), jnp.complex128)
+
+
 class Roots(eqx.Module):
     r"""The function $c\,(1 + i\sum_j w_j/(Q - i m_j))$ that makes pseudofermions of normal fields.
 
@@ -192,10 +205,11 @@ class Pseudofermions(eqx.Module):
             key: Random key.
 
         Returns:
-            The action of the gauge field, these pseudofermions given.
+            The action of the gauge field, these pseudofermions given; on the field they were
+            drawn at it is the square of `normal_spinor` with the same key.
         """
         dirac = WilsonDirac(U.astype(jnp.float64), self.kappa)
-        eta = jax.random.normal(key, (2, *dirac.lattice.shape), jnp.complex128)
+        eta = normal_spinor(U, key=key)
         phi = dirac.hermitian(eta) if self.roots is None else self.roots(dirac, eta, self.tolerance)
         return PseudofermionAction(
             phi=phi,

@@ -18,6 +18,31 @@ from diffhep_lattice.groups import U1
 __citations__ = ("doi:10.1103/PhysRevD.10.2445", "arXiv:2202.11712")
 
 
+def regular_log_determinant(U: Shaped[Array, "mu ..."], kappa: Scalar) -> Scalar:
+    r"""$\log|\det D|$ of a field without zero modes.
+
+    Args:
+        U: Link angles in radians, shape (2, L, T).
+        kappa: Hopping parameter.
+
+    Returns:
+        The logarithm, float64; $-\infty$ inside `jit` where the operator is singular.
+
+    Raises:
+        ShapeError: `U` is no gauge field in two dimensions.
+        ConfigError: `jax_enable_x64` is off.
+        ConvergenceError: The Dirac operator is singular, outside of `jit`.
+    """
+    log_abs = fermion_determinant(U, kappa).log_abs
+    value = concrete(log_abs)
+    if value is not None and bool(np.any(np.isneginf(value))):
+        raise ConvergenceError(
+            "Argument `U` must have a Dirac operator without zero modes, but it is singular "
+            f"at kappa = {float(kappa)!r}."
+        )
+    return log_abs
+
+
 class SchwingerAction(AbstractAction):
     r"""Two-dimensional QED with the exact fermion determinant.
 
@@ -37,10 +62,11 @@ class SchwingerAction(AbstractAction):
         kappa: Hopping parameter, dimensionless, at least 0; $\kappa = 1/(2m_0+4)$.
         n_flavours: Number of degenerate flavours $N_f$, 1 or 2.
         group: `U1()`.
+        boundary: Of the fermions in time: "antiperiodic", which makes $Z$ a trace over states.
 
     Raises:
-        ConfigError: `beta` or `kappa` is negative or not finite, or `n_flavours` is neither 1
-            nor 2.
+        ConfigError: `beta` or `kappa` is negative or not finite, `n_flavours` is neither 1 nor 2,
+            or `boundary` is not "antiperiodic".
 
     Reference:
         J. Schwinger, Phys. Rev. 128 (1962) 2425; sampled with flows, M. S. Albergo et al.,
@@ -53,12 +79,15 @@ class SchwingerAction(AbstractAction):
         static=True, converter=partial(as_integer, name="n_flavours", low=1), default=2
     )
     group: U1 = eqx.field(default_factory=U1)
+    boundary: str = eqx.field(static=True, default="antiperiodic")
 
     def __check_init__(self) -> None:
         require_real(self.beta, "beta", "be finite and at least 0", low=0.0)
         check_kappa(self.kappa)
         require(self.n_flavours <= 2, "n_flavours", "be 1 or 2", self.n_flavours)
         require(isinstance(self.group, U1), "group", "be U1()", self.group)
+        rule = 'be "antiperiodic", as fermions are in time'
+        require(self.boundary == "antiperiodic", "boundary", rule, self.boundary)
 
     @property
     def gauge(self) -> WilsonAction:
@@ -80,14 +109,7 @@ class SchwingerAction(AbstractAction):
             ConvergenceError: The Dirac operator is singular, outside of `jit`.
         """
         gauge = self.gauge(U)
-        log_abs = fermion_determinant(U, self.kappa).log_abs
-        value = concrete(log_abs)
-        if value is not None and bool(np.any(np.isneginf(value))):
-            raise ConvergenceError(
-                "Argument `U` must have a Dirac operator without zero modes, but it is singular "
-                f"at kappa = {float(self.kappa)!r}."
-            )
-        return gauge - self.n_flavours * log_abs
+        return gauge - self.n_flavours * regular_log_determinant(U, self.kappa)
 
     def force(self, U: Shaped[Array, "mu ..."]) -> Float[Array, "mu ..."]:
         """The gradient of the action, in the precision of `U`.

@@ -1,9 +1,10 @@
 r"""Couplings of a scalar field with its nearest neighbours: few parameters, as cheap as a force.
 
-On the sites of one parity $\phi'(x) = k(\phi(x)) + t\sum_\mu[\phi(x+\hat\mu)+\phi(x-\hat\mu)]$ with
-one odd kernel k and one number t for the whole lattice. A pair of them, one for each parity, is a
-map for a short step of the action, as the maps of stochastic flows are; they need no network, and
-their parameters mean the same on every lattice and in every dimension.
+On the sites of one parity, with the sum $s(x)$ of the neighbours' fields,
+$\phi'(x) = k(e^{c\,u(s)}\phi(x)) + s\,(t_1 + t_3\,u(s))$, $u(s) = s^2/(1+s^2)$, with one odd
+kernel k and the same numbers c, $t_1$, $t_3$ on the whole lattice. A pair of them, one for each
+parity, is a map for a short step of the action, as the maps of stochastic flows are; they need no
+network, and their parameters mean the same on every lattice and in every dimension.
 
 Reference:
     After M. S. Albergo, G. Kanwar, P. E. Shanahan, arXiv:1904.12072, and, for maps of few
@@ -35,7 +36,8 @@ class NeighbourCoupling(AbstractBijection):
     Attributes:
         parity: 0 or 1, that of the coordinate sum of the sites that move.
         raw: Parameters of the kernel.
-        shift: $t$, dimensionless.
+        shift: $t_1$ and $t_3$.
+        growth: $c$.
         kernel: The map of a site that moves, one that takes parameters common to all sites:
             `SinhArcsinh` or `Dilation`.
         dimension: Number of site axes, which come first in a field.
@@ -43,7 +45,8 @@ class NeighbourCoupling(AbstractBijection):
 
     parity: Int[Array, ""] = eqx.field(converter=jnp.asarray)
     raw: Float[Array, " raw"]
-    shift: Scalar = eqx.field(converter=jnp.asarray)
+    shift: Float[Array, "2"]
+    growth: Scalar = eqx.field(converter=jnp.asarray)
     kernel: AbstractKernel
     dimension: int = eqx.field(static=True)
 
@@ -51,22 +54,23 @@ class NeighbourCoupling(AbstractBijection):
         self, phi: Float[Array, "..."]
     ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """The field after the move, and the log-determinant."""
-        moves, shift, raw = self._parts(phi)
-        image, log_slope = self.kernel.forward_and_log_slope(phi, raw)
-        return self._result(moves, image + shift, phi, log_slope)
+        moves, shift, log_scale, raw = self._parts(phi)
+        image, log_slope = self.kernel.forward_and_log_slope(jnp.exp(log_scale) * phi, raw)
+        return self._result(moves, image + shift, phi, log_slope + log_scale)
 
     def inverse_and_log_det(
         self, phi: Float[Array, "..."]
     ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """The field before the move, and the log-determinant of the inverse."""
-        moves, shift, raw = self._parts(phi)
+        moves, shift, log_scale, raw = self._parts(phi)
         preimage, log_slope = self.kernel.inverse_and_log_slope(phi - shift, raw)
-        return self._result(moves, preimage, phi, log_slope)
+        image = jnp.exp(-log_scale) * preimage
+        return self._result(moves, image, phi, log_slope - log_scale)
 
     def _parts(
         self, phi: Float[Array, "..."]
-    ) -> tuple[Bool[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
-        """Which sites move, by how much they are shifted, and the kernel's parameters."""
+    ) -> tuple[Bool[Array, "..."], Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
+        """Which sites move, how they are shifted and scaled, and the kernel's parameters."""
         shape = phi.shape[: self.dimension]
         even = len(shape) == self.dimension and all(n % 2 == 0 for n in shape)
         rule = f"have even lengths along its first {self.dimension} axes"
@@ -77,7 +81,10 @@ class NeighbourCoupling(AbstractBijection):
         neighbours = sum(
             jnp.roll(phi, 1, axis) + jnp.roll(phi, -1, axis) for axis in range(self.dimension)
         )
-        return moves, self.shift * neighbours, self.raw.reshape(-1, *(1,) * phi.ndim)
+        square = neighbours**2
+        bounded = square / (1.0 + square)
+        shift = neighbours * (self.shift[0] + self.shift[1] * bounded)
+        return moves, shift, self.growth * bounded, self.raw.reshape(-1, *(1,) * phi.ndim)
 
     def _result(
         self,
@@ -109,7 +116,12 @@ def neighbour_couplings(dimension: int = 2, *, kernel: AbstractKernel | None = N
     return Chain(
         tuple(
             NeighbourCoupling(
-                jnp.asarray(parity), jnp.zeros(kernel.n_raw), jnp.zeros(()), kernel, dimension
+                jnp.asarray(parity),
+                jnp.zeros(kernel.n_raw),
+                jnp.zeros(2),
+                jnp.zeros(()),
+                kernel,
+                dimension,
             )
             for parity in (0, 1)
         )

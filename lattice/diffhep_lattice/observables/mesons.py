@@ -22,11 +22,13 @@ class MesonCorrelators(NamedTuple):
     r"""Correlators of pseudoscalars at zero momentum, $C(t)$ for $t = 0, \dots, T-1$.
 
     Attributes:
+        condensate: $\frac1V\mathrm{Re\,Tr}\,D^{-1}$, as `chiral_condensate` gives it.
         pion: $\frac1L\sum_{x,y}\mathrm{tr}\,\gamma_5 S(x,y)\gamma_5 S(y,x)$ at distance $t$, which
             is $\frac1L\sum|S(x,y)|^2$: the flavour-nonsinglet.
         disconnected: $\frac1L\sum_{x,y}\mathrm{tr}[\gamma_5 S(x,x)]\,\mathrm{tr}[\gamma_5 S(y,y)]$.
     """
 
+    condensate: Scalar
     pion: Float[Array, " time"]
     disconnected: Float[Array, " time"]
 
@@ -75,11 +77,13 @@ def meson_correlators(U: Float[Array, "mu L T"], kappa: Any) -> MesonCorrelators
     _, length, time = U.shape
     S = jnp.linalg.inv(WilsonDirac(U, kappa).dense()).reshape(2, length, time, 2, length, time)
     squared = jnp.sum(S.real**2 + S.imag**2, axis=(0, 1, 3, 4))
-    local = jnp.einsum("axtaxt,a->t", S, jnp.asarray(np.diag(GAMMA_5), S.dtype)).real
+    diagonal = jnp.einsum("axtaxt->at", S).real
+    local = jnp.asarray(np.diag(GAMMA_5), diagonal.dtype) @ diagonal
     source = np.arange(time)
     sink = (source[:, None] + source) % time
     scale = 1.0 / (length * time)
     return MesonCorrelators(
+        scale * jnp.sum(diagonal),
         scale * jnp.sum(squared[sink, source], axis=1),
         scale * jnp.sum(local[sink] * local[source], axis=1),
     )

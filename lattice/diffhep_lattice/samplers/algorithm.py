@@ -28,7 +28,8 @@ class MetropolisInfo(NamedTuple):
 
     Attributes:
         energy_change: What the test saw: the acceptance probability is
-            $\min(1, e^{-\Delta H})$. A proposal without a finite energy has $+\infty$.
+            $\min(1, e^{-\Delta H})$. A proposal without a finite energy has $+\infty$; $-\infty$
+            means that the current state has none, and nothing is accepted.
         acceptance_probability: In [0, 1].
         accepted: Whether the chain moved.
         is_finite: Whether every number of the state that is kept is finite; false is an error,
@@ -46,7 +47,9 @@ def metropolis(
 ) -> tuple[State, MetropolisInfo]:
     r"""Keep the proposal with probability $\min(1, e^{-\Delta H})$, else the current state.
 
-    A proposal whose energy is not a number is refused.
+    A proposal whose energy is not a number is refused. A current state of infinite energy is kept
+    and so reported: a chain in equilibrium is never there, and one that starts there must not
+    slip away unnoticed.
 
     Args:
         key: Random key.
@@ -58,7 +61,7 @@ def metropolis(
         The state kept and what was decided.
     """
     change = jnp.where(jnp.isnan(energy_change), jnp.inf, energy_change)
-    probability = jnp.exp(-jnp.maximum(change, 0.0))
+    probability = jnp.where(change > -jnp.inf, jnp.exp(-jnp.maximum(change, 0.0)), 0.0)
     accepted = jax.random.uniform(key, dtype=probability.dtype) < probability
     kept = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), proposal, current)
     is_finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(kept)]))

@@ -60,7 +60,9 @@ class Alternate(AbstractSamplingAlgorithm):
         return next((action for action in actions if action is not None), None)
 
     def init(self, position: PyTree) -> AlternateState:
-        """The state of a chain that starts at a field."""
+        """The state of a chain that starts at a field, which every part must be able to do."""
+        for algorithm in self.algorithms:
+            algorithm.init(position)
         return AlternateState(position)
 
     def step(self, key: Key, state: AlternateState) -> tuple[AlternateState, AlternateInfo]:
