@@ -31,6 +31,9 @@ __citations__ = ("arXiv:1111.4246", "arXiv:1912.11554", "arXiv:2402.10797")
 Method = Literal["nuts", "blackjax", "importance"]
 """How a posterior is drawn."""
 
+IMPORTANCE_DRAWS = 1000
+"""Draws from the prior behind each trial of importance sampling, for each step of thinning."""
+
 TARGET_ACCEPTANCE = 0.8
 """Acceptance that the step size is adapted to, the usual one of NUTS."""
 
@@ -131,6 +134,50 @@ def posterior(
     return found
 
 
+def posteriors(
+    ratio: LogRatio,
+    prior: Any,
+    x: Float[Array, "trial event feature"],
+    *,
+    key: Key,
+    method: Method = "nuts",
+    n_samples: int = 100,
+    n_warmup: int = 200,
+    n_thin: int = 5,
+) -> Float[Array, "trial draw param"]:
+    """Draws from the posteriors of many sets of data, in one program: what `sbc` asks for.
+
+    Args:
+        ratio: As in `posterior`.
+        prior: As in `posterior`.
+        x: One set of events a trial.
+        key: Random key.
+        method: As in `posterior`; importance sampling resamples a thousand times `n_thin` draws
+            from the prior.
+        n_samples: Draws of each trial.
+        n_warmup: Adaptation steps of its chain.
+        n_thin: Steps of a chain from one draw to the next, so that draws are independent.
+
+    Returns:
+        Draws of equal weight.
+
+    Raises:
+        ConfigError: `method` is unknown or a count is too small.
+        DataError: A feature is not finite.
+    """
+    check_key(key)
+    require(method in _METHODS, "method", f"be one of {', '.join(_METHODS)}", method)
+    counts = {"n_samples": n_samples, "n_warmup": n_warmup, "n_thin": n_thin}
+    for name, value in counts.items():
+        as_integer(value, name, low=1)
+    require_finite_features(x.reshape(-1, x.shape[-1]))
+    if method == "importance":
+        return _importance_trials(ratio, prior, x, key, n_samples, IMPORTANCE_DRAWS * n_thin)
+    if method == "blackjax":
+        return _blackjax_trials(ratio, prior, x, key, n_samples, n_warmup, n_thin)
+    return _nuts_trials(ratio, prior, x, key, n_samples, n_warmup, n_thin)
+
+
 def _per_chain(n_samples: int, n_chains: int) -> int:
     return -(-n_samples // n_chains)
 
@@ -146,6 +193,28 @@ def _of_chains(theta: Array, n_divergent: Any, n_samples: int) -> PosteriorSampl
     return PosteriorSamples(rows, jnp.zeros(rows.shape[0]), ess, r_hat, int(n_divergent))
 
 
+def _run_nuts(
+    log_likelihood: LogLikelihood, prior: Any, key: Key, *, n_chains: int, **settings: Any
+) -> Any:
+    """Numpyro's chains of one posterior."""
+    import numpyro
+    from numpyro.infer import MCMC, NUTS
+
+    def model() -> None:
+        theta: Any = numpyro.sample("theta", prior)
+        numpyro.factor("log_ratio", log_likelihood(theta))
+
+    chains = MCMC(
+        NUTS(model, target_accept_prob=TARGET_ACCEPTANCE),
+        num_chains=n_chains,
+        chain_method="vectorized",
+        progress_bar=False,
+        **settings,
+    )
+    chains.run(key)
+    return chains
+
+
 def _nuts(
     log_likelihood: LogLikelihood,
     prior: Any,
@@ -155,49 +224,84 @@ def _nuts(
     n_warmup: int,
     n_chains: int,
 ) -> PosteriorSamples:
-    import numpyro
-    from numpyro.infer import MCMC, NUTS
-
-    def model() -> None:
-        theta: Any = numpyro.sample("theta", prior)
-        numpyro.factor("log_ratio", log_likelihood(theta))
-
-    kernel = NUTS(model, target_accept_prob=TARGET_ACCEPTANCE)
-    chains = MCMC(
-        kernel,
-        num_warmup=n_warmup,
-        num_samples=_per_chain(n_samples, n_chains),
-        num_chains=n_chains,
-        chain_method="vectorized",
-        progress_bar=False,
-    )
-    chains.run(key)
+    settings = {"num_warmup": n_warmup, "num_samples": _per_chain(n_samples, n_chains)}
+    chains = _run_nuts(log_likelihood, prior, key, n_chains=n_chains, **settings)
     theta = chains.get_samples(group_by_chain=True)["theta"]
     return _of_chains(theta, jnp.sum(chains.get_extra_fields()["diverging"]), n_samples)
+
+
+@eqx.filter_jit
+def _nuts_trials(
+    ratio: LogRatio, prior: Any, x: Array, key: Key, n_samples: int, n_warmup: int, n_thin: int
+) -> Array:
+    def one(x: Array, key: Key) -> Array:
+        settings = {"num_warmup": n_warmup, "num_samples": n_samples * n_thin, "thinning": n_thin}
+        chains = _run_nuts(LogLikelihood(ratio, x), prior, key, n_chains=1, **settings)
+        return chains.get_samples()["theta"]
+
+    return jax.vmap(one)(x, jax.random.split(key, x.shape[0]))
 
 
 @eqx.filter_jit
 def _blackjax_chains(
     log_density: Callable[[Array], Scalar], start: Array, key: Key, n_warmup: int, n_steps: int
 ) -> tuple[Array, Array]:
-    import blackjax
-
     def chain(start: Array, key: Key) -> tuple[Array, Array]:
-        adapt, run = key_for(key, "warm-up"), key_for(key, "chain")
-        warmup: Any = blackjax.window_adaptation(
-            blackjax.nuts, log_density, target_acceptance_rate=TARGET_ACCEPTANCE
-        )
-        (state, settings), _ = warmup.run(adapt, start, num_steps=n_warmup)
-        kernel: Any = blackjax.nuts(log_density, **settings)
-
-        def step(state: Any, key: Key) -> tuple[Any, tuple[Array, Array]]:
-            state, info = kernel.step(key, state)
-            return state, (state.position, info.is_divergent)
-
-        _, (positions, divergent) = jax.lax.scan(step, state, jax.random.split(run, n_steps))
-        return positions, divergent
+        return _blackjax_chain(log_density, start, key, n_warmup, n_steps)
 
     return jax.vmap(chain)(start, jax.random.split(key, start.shape[0]))
+
+
+def _blackjax_chain(
+    log_density: Callable[[Array], Scalar], start: Array, key: Key, n_warmup: int, n_steps: int
+) -> tuple[Array, Array]:
+    import blackjax
+
+    adapt, run = key_for(key, "warm-up"), key_for(key, "chain")
+    warmup: Any = blackjax.window_adaptation(
+        blackjax.nuts, log_density, target_acceptance_rate=TARGET_ACCEPTANCE
+    )
+    (state, settings), _ = warmup.run(adapt, start, num_steps=n_warmup)
+    kernel: Any = blackjax.nuts(log_density, **settings)
+
+    def step(state: Any, key: Key) -> tuple[Any, tuple[Array, Array]]:
+        state, info = kernel.step(key, state)
+        return state, (state.position, info.is_divergent)
+
+    _, (positions, divergent) = jax.lax.scan(step, state, jax.random.split(run, n_steps))
+    return positions, divergent
+
+
+@eqx.filter_jit
+def _blackjax_trials(
+    ratio: LogRatio, prior: Any, x: Array, key: Key, n_samples: int, n_warmup: int, n_thin: int
+) -> Array:
+    from numpyro.distributions import biject_to
+
+    transform = biject_to(prior.support)
+
+    def one(x: Array, key: Key) -> Array:
+        density = _Unconstrained(LogLikelihood(ratio, x), prior, transform)
+        start = transform.inv(prior.sample(key_for(key, "start")))
+        z, _ = _blackjax_chain(density, start, key, n_warmup, n_samples * n_thin)
+        return jax.vmap(transform)(z[n_thin - 1 :: n_thin])
+
+    return jax.vmap(one)(x, jax.random.split(key, x.shape[0]))
+
+
+@eqx.filter_jit
+def _importance_trials(
+    ratio: LogRatio, prior: Any, x: Array, key: Key, n_samples: int, n_draws: int
+) -> Array:
+    def one(trial: tuple[Array, Key]) -> Array:
+        x, key = trial
+        theta = prior.sample(key_for(key, "prior"), (n_draws,))
+        log_weight = jax.vmap(LogLikelihood(ratio, x))(theta)
+        shape = (n_samples,)
+        return theta[jax.random.categorical(key_for(key, "resample"), log_weight, shape=shape)]
+
+    # One trial at a time, so that memory stays that of one.
+    return jax.lax.map(one, (x, jax.random.split(key, x.shape[0])))
 
 
 class _Unconstrained(eqx.Module):
@@ -205,7 +309,7 @@ class _Unconstrained(eqx.Module):
 
     log_likelihood: LogLikelihood
     prior: Any
-    transform: Any = eqx.field(static=True)
+    transform: Any
 
     def __call__(self, z: Array) -> Scalar:
         theta = self.transform(z)

@@ -1,12 +1,16 @@
 """Posteriors of a conjugate problem by every method, and the diagnostics that judge them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
 
 from diffhep.core.errors import ConfigError, ConvergenceError, DataError, ShapeError
-from diffhep_sbi.posterior import posterior
+from diffhep.core.rng import key_for
+from diffhep_sbi.diagnostics import expected_coverage, sbc, tarp
+from diffhep_sbi.posterior import posterior, posteriors
+from diffhep_sbi.problems import SignalBackground
 
 pytestmark = pytest.mark.fast
 
@@ -57,6 +61,63 @@ def test_weighted_draws_are_resampled(key):
     # Five standard errors of both resampling and weights: 2e-6 false alarms.
     error = np.sqrt(0.8 * (1 / 2000 + 1 / found.ess))
     assert np.all(np.abs(np.asarray(equal).mean(0) - expected) < 5 * error)
+
+
+def test_many_posteriors_at_once(key):
+    """By importance sampling here; chains are in the slow tier."""
+    x = jnp.array([[[1.0, -1.0]], [[0.0, 2.0]]])
+    found = posteriors(UnitNormal(), PRIOR, x, key=key, method="importance", n_samples=1000)
+    assert found.shape == (2, 1000, 2)
+    # Five standard errors: 2e-6 false alarms.
+    assert np.all(np.abs(found.mean(1) - 0.8 * x[:, 0]) < 5 * np.sqrt(0.8 * 2 / 1000))
+
+
+N_TRIALS, N_DRAWS = 300, 99
+
+
+class Shape:
+    """The exact ratio of a peak on a background, whose rate says nothing."""
+
+    problem = SignalBackground(signal=10.0, background=20.0)
+    prior = dist.Uniform(jnp.array([0.0, 0.7]), jnp.array([3.0, 1.3])).to_event(1)
+
+    def log_ratio(self, x, theta):
+        return self.problem.log_ratio(x, theta)
+
+    def simulate(self, theta, key):
+        return self.problem.simulate(theta, 30, key=key)
+
+
+class Location(UnitNormal):
+    """Three events of a normal distribution of unknown mean."""
+
+    prior = PRIOR
+
+    def simulate(self, theta, key):
+        return theta + jax.random.normal(key, (3, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["nuts", "blackjax", "importance"])
+@pytest.mark.parametrize("problem", [Shape(), Location()], ids=["shape", "location"])
+def test_posteriors_are_calibrated(problem, method, key):
+    theta = problem.prior.sample(key, (N_TRIALS,))
+    x = jax.vmap(problem.simulate)(theta, jax.random.split(key, N_TRIALS))
+    draws = posteriors(
+        problem, problem.prior, x, key=key_for(key, "posteriors"), method=method, n_samples=N_DRAWS
+    )
+
+    def log_prob(x, theta):
+        return jnp.sum(problem.log_ratio(x, theta)) + problem.prior.log_prob(theta)
+
+    truth = jax.vmap(log_prob)(x, theta)
+    of_draws = jax.vmap(jax.vmap(log_prob, (None, 0)))(x, draws)
+    ranks, curve = sbc(theta, draws), expected_coverage(truth, of_draws)
+    balls = tarp(theta, draws, key=key)
+    print(type(problem).__name__, method, ranks.p_value, curve.p_value, balls.p_value)
+    assert np.all(ranks.p_value > 0.01)
+    assert curve.p_value > 0.01
+    assert balls.p_value > 0.01
 
 
 @pytest.mark.usefixtures("without_shape_checks")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffhep.core.checks import require_shape
-from diffhep.core.rng import check_key
+from diffhep.core.rng import check_key, key_for
 from diffhep.core.typing import Key
 from diffhep_sbi.diagnostics.uniformity import CoverageCurve, as_trials, coverage_curve
 
@@ -49,7 +49,8 @@ def tarp(
     low, width = truth.min(axis=0), np.ptp(truth, axis=0)
     width = np.where(width > 0.0, width, 1.0)
     if references is None:
-        points = low + width * np.asarray(jax.random.uniform(key, truth.shape))
+        # A stream of its own: truths drawn with the same key must not be met again.
+        points = low + width * np.asarray(jax.random.uniform(key_for(key, "tarp"), truth.shape))
     else:
         points = np.asarray(references, float)
     rule = f"be of shape {truth.shape}"
