@@ -171,13 +171,15 @@ def run_chains(
         rate = np.mean(record.info["acceptance_probability"])
         place.directory.log(stage, step, acceptance=float(rate))
 
-    observe = {"plaquette": plaquette, "Q": topological_charge}
+    observe: dict[str, Any] = {"plaquette": plaquette, "Q": topological_charge}
+    if place.point.propagators:
+        observe["fermions"] = fermions
     rows = chains.rows + chains.burn_in
     result = sample(
         build(chains.sampler, place, flow),
         starts[: chains.n_chains],
         rows * chains.thin,
-        observe=observe | ({"fermions": fermions} if place.point.propagators else {}),
+        observe=observe,
         key=key_for(place.key, f"{chains.sampler} chains"),
         thin=chains.thin,
         chunk=max(rows // 10, 1) * chains.thin,
