@@ -106,12 +106,13 @@ def _masses(panel: Any, data: Data) -> None:
 
 def _learning(panel: Any, data: Data) -> None:
     """Effective sample size of the batches, averaged over blocks of steps."""
-    for place, flow in _flows(data):
+    for index, (place, flow) in enumerate(_flows(data)):
         ess = data[f"{place}/{flow}/batch_ess"]
         width = max(len(ess) // 30, 1)
         smooth = ess[: len(ess) // width * width].reshape(-1, width).mean(1)
         at = (np.arange(len(smooth)) + 0.5) * width
-        panel.plot(at, smooth, lw=0.8, label=f"{_label(place)}, {flow.removesuffix(' flow')}")
+        line = "-" if index < len(plotting.COLOURS) else "--"
+        panel.plot(at, smooth, line, lw=0.8, label=f"{_label(place)}, {flow.removesuffix(' flow')}")
     panel.set_ylim(0, 1.05)
     panel.set_xlabel("training step")
     panel.set_ylabel("effective sample size / $N$")

@@ -69,7 +69,7 @@ class Config:
     """Everything that decides the numbers of a run.
 
     Attributes:
-        points: Where the flow is trained, in turn; the full preset puts a lattice in between
+        points: Where the flow is trained, in turn; the large preset puts a lattice in between
             that has the coupling of the largest one, where a step costs a quarter.
         n_sines: Sines of the field in the velocity.
         n_modes: Cosines in time.
@@ -98,6 +98,13 @@ class Config:
 
 _SIX = Point(length=6, coupling=6.975, n_steps=400, batch=256, learning_rate=1e-2, n_samples=4096)
 
+_TWELVE = (
+    Point(6, 6.975, n_steps=300, batch=128, learning_rate=5e-3, n_samples=2048),
+    Point(12, 5.276, n_steps=300, batch=64, learning_rate=5e-3, n_samples=2048),
+)
+_LARGER = {"n_sines": 7, "n_modes": 5, "reach": 5, "training_steps": 3, "training_order": 8}
+"""More of everything near the transition, and an integrator that it does not outwit."""
+
 PRESETS = {
     "smoke": Config(
         points=(
@@ -120,18 +127,14 @@ PRESETS = {
         exact_steps=8,
     ),
     "demo": Config(points=(_SIX,)),
-    "full": Config(
+    "full": Config(points=_TWELVE, **_LARGER),
+    "large": Config(
         points=(
-            Point(6, 6.975, n_steps=300, batch=128, learning_rate=5e-3, n_samples=4096),
-            Point(12, 5.276, n_steps=300, batch=64, learning_rate=5e-3, n_samples=4096),
+            *_TWELVE,
             Point(16, 4.572, n_steps=300, batch=64, learning_rate=4e-3, n_samples=2048),
             Point(32, 4.572, n_steps=250, batch=64, learning_rate=2e-3, n_samples=1024),
         ),
-        n_sines=7,
-        n_modes=5,
-        reach=5,
-        training_steps=3,
-        training_order=8,
+        **_LARGER,
     ),
 }
 
