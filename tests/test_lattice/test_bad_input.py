@@ -30,6 +30,7 @@ V = jnp.broadcast_to(jnp.eye(3, dtype=complex)[None, :, :, None, None], (2, 3, 3
 LATTICE = dl.Lattice((4, 4))
 ACTION = dl.WilsonAction(2.0)
 SU3_ACTION = dl.WilsonAction(2.0, dl.SU3())
+LADDER = dl.replica_exchange([dl.hmc(dl.WilsonAction(b, dl.SU3())) for b in (1.0, 2.0)])
 KEY = jax.random.key(0)
 
 
@@ -544,7 +545,7 @@ OBJECTS = {
         "`updates` must be a list of sampling algorithms",
     ),
     "updates without an action": (
-        lambda: dl.stochastic_flow(SU3_ACTION, [dl.alternate(dl.hmc(SU3_ACTION))]),
+        lambda: dl.stochastic_flow(SU3_ACTION, [LADDER]),
         ConfigError,
         "`updates[...].action` must be an action",
     ),

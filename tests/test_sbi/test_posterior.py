@@ -24,7 +24,11 @@ class UnitNormal:
         return x @ theta - 0.5 * jnp.sum(theta**2)
 
 
-@pytest.mark.parametrize("method", ["nuts", "blackjax", "importance"])
+# Chains compile for seconds.
+CHAINS = [pytest.param(name, marks=pytest.mark.slow) for name in ("nuts", "blackjax")]
+
+
+@pytest.mark.parametrize("method", [*CHAINS, "importance"])
 def test_posterior_is_conjugate(method, key):
     x = jnp.array([[0.5, -1.0], [1.5, 0.0], [1.0, 0.4]])
     n_samples = 20_000 if method == "importance" else 1200
