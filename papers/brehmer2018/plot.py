@@ -34,7 +34,7 @@ def plot(data: Data, directory: Path) -> list[Path]:
     for drawing in (_learning, _curves):
         draw += [partial(_titled, drawing=drawing, name=name) for name in names]
     path, title = directory / "brehmer2018", "arXiv:1805.00020, learned likelihood ratios"
-    return plotting.save_panels(draw, data, path, title=title, rows=2, height_inch=4.6)
+    return plotting.save_panels(draw, data, path, title=title, rows=2, height_inch=4.2)
 
 
 def _titled(panel: Any, data: Data, *, drawing: Any, name: str) -> None:
@@ -61,9 +61,10 @@ def _learning(panel: Any, data: Data, name: str) -> None:
         )
     panel.set_xscale("log")
     panel.set_yscale("log")
+    panel.set_xticks(n_events, [f"{n:g}" for n in n_events])
+    panel.set_xticks([], minor=True)
     panel.set_xlabel("training events of each class")
     panel.set_ylabel("mean square error of $\\log r$")
-    panel.legend(fontsize=5.5, ncols=2)
 
 
 def _curves(panel: Any, data: Data, name: str) -> None:
@@ -77,4 +78,7 @@ def _curves(panel: Any, data: Data, name: str) -> None:
     panel.plot(theta, exact, "k--", lw=1.5, label="exact")
     panel.set_xlabel("$\\theta_1$, the other parameter at 0")
     panel.set_ylabel("$-2\\langle\\log r\\rangle$ per event")
-    panel.legend(fontsize=5.5, ncols=2)
+    if len(panel.lines) > 2:
+        panel.legend(fontsize=5, ncols=2, loc="upper center", columnspacing=0.5)
+        low, high = panel.get_ylim()
+        panel.set_ylim(low, high + 0.5 * (high - low))
