@@ -232,16 +232,16 @@ PRESETS = {
         curve=Curve(
             8, (0.5, 1.0, 2.0, 3.5, 5.0, 5.7, 5.8, 6.0, 6.2, 12.0, 24.0), n_warm=40, n_sweeps=110
         ),
-        large=Curve(16, (6.0,), n_warm=30, n_sweeps=40, single=True),
+        large=Curve(16, (6.0,), n_chains=2, n_warm=100, n_sweeps=250, single=True),
         hmc=Trajectories((5.7, 6.0), n_trajectories=240),
         flows=(
-            Flowed("small", 8, 5.85, n_configs=40, n_between=5, n_warm=6, last_time=2.0),
+            Flowed("small", 8, 5.85, n_configs=40, n_between=5, n_warm=40, last_time=2.0),
             Flowed(
                 "large",
                 16,
                 5.96,
-                n_configs=8,
-                n_warm=2,
+                n_configs=16,
+                n_warm=20,
                 n_between=8,
                 n_steps=4,
                 last_time=3.3,
