@@ -13,8 +13,15 @@ from scipy import interpolate, optimize, special
 from diffhep.core.checks import as_integer, require
 from diffhep.core.errors import ConvergenceError, DataError
 from diffhep.core.typing import Scalar
+from diffhep_sbi.corrections import (
+    N_POWERS,
+    Curve,
+    NearestCurves,
+    SmoothCorrection,
+    tabulate,
+)
 from diffhep_sbi.gold import Gold, check_gold
-from diffhep_sbi.morphing import monomial_powers, monomials
+from diffhep_sbi.morphing import monomial_powers
 
 __citations__ = ("arXiv:1506.02169", "arXiv:2412.01548")
 
@@ -29,106 +36,11 @@ Without it the noise of every piece would be fitted; where events say more they 
 
 _NEWTON_STEPS = 50
 
-_N_POWERS = 3
-"""Powers of the log-ratio, from 0 on, beside each monomial of theta."""
-
 _BATCH = 65_536
 """Events evaluated at once, to bound memory."""
 
 Points = tuple[np.ndarray, np.ndarray]
 """Learned log-ratios, and calibrated ones in their place."""
-
-
-class Curve(eqx.Module):
-    """What is added to a learned log-ratio: cubic between knots, with a continuous slope.
-
-    Fits differentiate the log-likelihood twice, and stall at the kinks of straight pieces.
-
-    Attributes:
-        knots: Learned log-ratios, ascending.
-        values: The correction there; it stays as it is beyond the ends.
-        slopes: Its slope, zero at the ends.
-    """
-
-    knots: Float[Array, "*point knot"]
-    values: Float[Array, "*point knot"]
-    slopes: Float[Array, "*point knot"]
-
-    def __call__(self, log_r: Float[Array, " event"]) -> Float[Array, " event"]:
-        """The correction of every event, by Hermite's cubic."""
-        last = self.knots.shape[0] - 2
-        index = jnp.clip(jnp.searchsorted(self.knots, log_r, side="right") - 1, 0, last)
-        width = self.knots[index + 1] - self.knots[index]
-        width = jnp.where(width > 0, width, 1.0)
-        t = jnp.clip((log_r - self.knots[index]) / width, 0.0, 1.0)
-        value, rise = self.values[index], self.values[index + 1] - self.values[index]
-        first, second = width * self.slopes[index], width * self.slopes[index + 1]
-        bend = t * (1.0 - t) * ((1.0 - t) * (first - rise) - t * (second - rise))
-        return value + rise * t + bend
-
-
-class NearestCurves(eqx.Module):
-    r"""Curves at points $\theta_g$, averaged with weights $|\theta-\theta_g|^{-4}$.
-
-    Distances are in units of the points' spread.
-
-    Attributes:
-        thetas: The points.
-        curves: One for each.
-    """
-
-    thetas: Float[Array, "point param"]
-    curves: Curve
-
-    def __call__(
-        self, log_r: Float[Array, " event"], theta: Float[Array, " param"]
-    ) -> Float[Array, " event"]:
-        """The correction of every event."""
-        spread = jnp.std(self.thetas, axis=0)
-        scaled = (theta - self.thetas) / jnp.where(spread > 0, spread, 1.0)
-        # The tiny number keeps derivatives finite at the points themselves.
-        inverse = 1.0 / (jnp.sum(scaled**2, axis=1) + 1e-9) ** 2
-        rows = eqx.filter_vmap(lambda curve: curve(log_r))(self.curves)
-        return inverse / jnp.sum(inverse) @ rows
-
-
-class SmoothCorrection(eqx.Module):
-    r"""$\delta(l, \theta) = g(l) + \sum_{ap} c_{ap}\,m_a(\theta)\,\tilde l^p$, smooth in both.
-
-    g is a spline with g(0) = 0, $m_a$ are the linear and quadratic monomials of
-    $\theta-\theta_1$, p is 0, 1 or 2, and $\tilde l = b\tanh(l/b)$ is l with a bound. Nothing is
-    corrected at $\theta_1$, where l is 0.
-
-    Attributes:
-        curve: g.
-        coefficients: $c_{ap}$.
-        theta1: The reference.
-        scale: Units of the parameters.
-        bound: b.
-        powers: Exponents of the monomials.
-    """
-
-    curve: Curve
-    coefficients: Float[Array, "monomial power"]
-    theta1: Float[Array, " param"]
-    scale: Float[Array, " param"]
-    bound: Scalar
-    powers: tuple[tuple[int, ...], ...] = eqx.field(static=True)
-
-    def __call__(
-        self, log_r: Float[Array, " event"], theta: Float[Array, " param"]
-    ) -> Float[Array, " event"]:
-        """The correction of every event."""
-        columns = self.columns(log_r, theta)
-        return self.curve(log_r) + jnp.sum(columns * self.coefficients, axis=(-2, -1))
-
-    def columns(
-        self, log_r: Float[Array, " event"], theta: Float[Array, "*event param"]
-    ) -> Float[Array, "event monomial power"]:
-        r"""$m_a(\theta)\,\tilde l^p$ of every event."""
-        scaled = monomials((theta - self.theta1) / self.scale, self.powers)
-        bounded = self.bound * jnp.tanh(log_r / self.bound)
-        return scaled[..., :, None] * bounded[:, None, None] ** jnp.arange(_N_POWERS)
 
 
 class CalibratedRatio(eqx.Module):
@@ -279,7 +191,7 @@ def _calibrate_smoothly(ratio: Any, gold: Gold, n_bins: int) -> CalibratedRatio:
     values = curve(knots) - (at_zero @ found[:n_splines])[0]
     coefficients = jnp.asarray(found[n_splines:].reshape(start.coefficients.shape))
     correction = SmoothCorrection(
-        _tabulate(knots, values, curve.derivative()(knots)),
+        tabulate(knots, values, curve.derivative()(knots)),
         coefficients,
         start.theta1,
         start.scale,
@@ -304,7 +216,7 @@ def _no_correction(log_r: np.ndarray, theta0: np.ndarray, theta1: np.ndarray) ->
     nothing = jnp.zeros(2)
     return SmoothCorrection(
         curve=Curve(jnp.arange(2.0), nothing, nothing),
-        coefficients=jnp.zeros((len(powers), _N_POWERS)),
+        coefficients=jnp.zeros((len(powers), N_POWERS)),
         theta1=jnp.asarray(theta1),
         scale=jnp.asarray(np.where(distance > 0, distance, 1.0)),
         bound=jnp.asarray(3.0 * np.sqrt(np.mean(log_r**2)) or 1.0),
@@ -350,12 +262,6 @@ def _logistic_offset(
     )
 
 
-def _tabulate(knots: np.ndarray, values: np.ndarray, slopes: np.ndarray) -> Curve:
-    """With zero slopes at the ends, beyond which it stays as it is."""
-    inner = np.concatenate([[0.0], slopes[1:-1], [0.0]])
-    return Curve(jnp.asarray(knots), jnp.asarray(values), jnp.asarray(inner))
-
-
 def _curve(ratio: Any, gold: Gold, theta: np.ndarray, method: str, n_bins: int) -> Curve:
     """The curve at one point, on the common number of knots."""
     at_point = (np.asarray(gold.theta0) == theta).all(axis=1)
@@ -378,7 +284,7 @@ def _curve(ratio: Any, gold: Gold, theta: np.ndarray, method: str, n_bins: int) 
         slopes[1:-1] = np.gradient(offset, knots)[1:-1]
     # Equal values (a ratio with few levels) leave fewer knots; the last is repeated.
     padded = [np.pad(row, (0, _N_KNOTS - knots.size), "edge") for row in (knots, offset, slopes)]
-    return _tabulate(*padded)
+    return tabulate(*padded)
 
 
 def _log_odds(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

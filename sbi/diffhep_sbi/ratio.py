@@ -20,6 +20,7 @@ from diffhep.core.typing import Key, Scalar
 from diffhep_sbi.gold import Gold, check_gold, require_finite_events
 from diffhep_sbi.losses import METHODS, Method
 from diffhep_sbi.networks import AbstractNetwork, NetworkBuilder, mlp
+from diffhep_sbi.standardisation import Standard, standardise, standards
 
 __citations__ = ("arXiv:1805.00020", "arXiv:1808.00973", "arXiv:2412.01548")
 
@@ -53,17 +54,6 @@ class LocalRatio(eqx.Module):
         """The log-ratio, of standardised arguments."""
         score = self.network(x, theta[:0])
         return score @ theta - 0.5 * theta @ jax.lax.stop_gradient(self.information) @ theta
-
-
-class Standard(eqx.Module):
-    """Shift and scale that give the training events mean 0 and variance 1."""
-
-    shift: Float[Array, "..."] | Float[np.ndarray, "..."]
-    scale: Float[Array, "..."] | Float[np.ndarray, "..."]
-
-    def __call__(self, value: Any) -> Any:
-        """Standardised values."""
-        return (value - self.shift) / self.scale
 
 
 class RatioEnsemble(eqx.Module):
@@ -301,9 +291,9 @@ def fit_ratio(
     prepared, theta1 = _prepare(jax.tree.map(np.asarray, gold), method, chosen)
     parts = prepared.split(held_out, key=key_for(key, "split"))
     build = mlp() if network is None else network
-    features, params = _standards(parts.train, method)
+    features, params = standards(parts.train, method)
     weight = float(np.mean(parts.train.weight))
-    train, other = (_standardise(part, features, params, weight) for part in parts)
+    train, other = (standardise(part, features, params, weight) for part in parts)
     features, params = jax.tree.map(jnp.asarray, (features, params))
     models = _members(gold, method, build, keys_for_chains(key_for(key, "networks"), n_members))
     steps = max(1, parts.train.n_events // batch)
@@ -365,48 +355,6 @@ def _prepare(gold: Gold, name: str, method: Method) -> tuple[Gold, Any]:
         require(at_one, "gold.theta0", "be theta1 in all events for sally", "another point")
         gold = eqx.tree_at(lambda g: g.label, gold, np.zeros_like(gold.label))
     return gold, theta1
-
-
-def _standards(train: Gold, method: str) -> tuple[Standard, Standard]:
-    """Of features and parameters, from training events alone."""
-    x, theta = np.asarray(train.x), np.asarray(train.theta0)
-    if x.ndim == 3:
-        present = x[..., -1:]
-        n = max(float(present.sum()), 1.0)
-        mean = np.sum(present * x, axis=(0, 1)) / n
-        variance = np.sum(present * (x - mean) ** 2, axis=(0, 1)) / n
-        mean[-1], variance[-1] = 0.0, 1.0
-        mean, variance = (np.broadcast_to(v, x.shape[1:]) for v in (mean, variance))
-    else:
-        mean, variance = x.mean(axis=0), x.var(axis=0)
-    features = Standard(mean, _scale(variance))
-    if method == "sally":
-        # Standardised scores have variance 1, as the scale of theta is the inverse of theirs.
-        return features, Standard(theta[0], 1.0 / _scale(np.var(np.asarray(train.score), axis=0)))
-    return features, Standard(theta.mean(axis=0), _scale(theta.var(axis=0)))
-
-
-def _scale(variance: np.ndarray) -> np.ndarray:
-    """Standard deviations; 1 for what does not vary."""
-    return np.where(variance > 0, np.sqrt(variance), 1.0)
-
-
-def _standardise(gold: Gold, features: Standard, params: Standard, weight: float) -> Gold:
-    """In single precision, as the networks are; weights of mean 1."""
-
-    def narrow(value: Any) -> Array:
-        return jnp.asarray(np.asarray(value, np.float32))
-
-    return Gold(
-        x=narrow(features(gold.x)),
-        log_ratio=None if gold.log_ratio is None else narrow(gold.log_ratio),
-        score=None if gold.score is None else narrow(gold.score * params.scale),
-        weight=narrow(gold.weight / weight),
-        event_id=jnp.asarray(gold.event_id),
-        theta0=narrow(params(gold.theta0)),
-        theta1=narrow(gold.theta1),
-        label=jnp.asarray(gold.label),
-    )
 
 
 def _members(gold: Gold, method: str, build: NetworkBuilder, keys: Any) -> Any:

@@ -1,0 +1,83 @@
+"""Standardisation of events and parameters, from what is trained on alone."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffhep_sbi.gold import Gold
+
+__citations__ = ("arXiv:1805.00020",)
+
+
+class Standard(eqx.Module):
+    """Shift and scale that give the training events mean 0 and variance 1."""
+
+    shift: Float[Array, "..."] | Float[np.ndarray, "..."]
+    scale: Float[Array, "..."] | Float[np.ndarray, "..."]
+
+    def __call__(self, value: Any) -> Any:
+        """Standardised values."""
+        return (value - self.shift) / self.scale
+
+
+def standards(train: Gold, method: str) -> tuple[Standard, Standard]:
+    """Standardisation of features and parameters, from training events alone.
+
+    Args:
+        train: The training events.
+        method: Name of the loss; scores of sally have variance 1.
+
+    Returns:
+        That of x and that of theta.
+    """
+    x, theta = np.asarray(train.x), np.asarray(train.theta0)
+    if x.ndim == 3:
+        present = x[..., -1:]
+        n = max(float(present.sum()), 1.0)
+        mean = np.sum(present * x, axis=(0, 1)) / n
+        variance = np.sum(present * (x - mean) ** 2, axis=(0, 1)) / n
+        mean[-1], variance[-1] = 0.0, 1.0
+        mean, variance = (np.broadcast_to(v, x.shape[1:]) for v in (mean, variance))
+    else:
+        mean, variance = x.mean(axis=0), x.var(axis=0)
+    features = Standard(mean, _scale(variance))
+    if method == "sally":
+        # Standardised scores have variance 1, as the scale of theta is the inverse of theirs.
+        return features, Standard(theta[0], 1.0 / _scale(np.var(np.asarray(train.score), axis=0)))
+    return features, Standard(theta.mean(axis=0), _scale(theta.var(axis=0)))
+
+
+def _scale(variance: np.ndarray) -> np.ndarray:
+    """Standard deviations; 1 for what does not vary."""
+    return np.where(variance > 0, np.sqrt(variance), 1.0)
+
+
+def standardise(gold: Gold, features: Standard, params: Standard, weight: float) -> Gold:
+    """Gold in single precision, as the networks are.
+
+    Args:
+        gold: The events.
+        features: Standardisation of x.
+        params: Standardisation of theta.
+        weight: The mean weight of the training events.
+
+    Returns:
+        The events, their scores per unit of standardised theta, their weights of mean 1.
+    """
+
+    def narrow(value: Any) -> Array:
+        return jnp.asarray(np.asarray(value, np.float32))
+
+    return Gold(
+        x=narrow(features(gold.x)),
+        log_ratio=None if gold.log_ratio is None else narrow(gold.log_ratio),
+        score=None if gold.score is None else narrow(gold.score * params.scale),
+        weight=narrow(gold.weight / weight),
+        event_id=jnp.asarray(gold.event_id),
+        theta0=narrow(params(gold.theta0)),
+        theta1=narrow(gold.theta1),
+        label=jnp.asarray(gold.label),
+    )
