@@ -16,6 +16,7 @@ from diffhep_lattice.samplers.alternate import alternate
 from diffhep_lattice.samplers.delayed_acceptance import delayed_acceptance
 from diffhep_lattice.samplers.heatbath import heatbath
 from diffhep_lattice.samplers.hmc import hmc
+from diffhep_lattice.samplers.instanton import instanton_hit
 
 pytestmark = pytest.mark.fast
 
@@ -60,7 +61,7 @@ def test_the_second_test_sees_the_difference_of_the_actions(key):
     ("algorithm", "rule"),
     [
         (heatbath(CHEAP), "`algorithm` must be reversible"),
-        (alternate(hmc(CHEAP)), "`algorithm.action` must be an action"),
+        (alternate(hmc(CHEAP), instanton_hit(CHEAP)), "`algorithm` must be reversible"),
         (hmc(WilsonAction(1.0, SU2())), r"`algorithm.action.group` must be U1\(\)"),
         (CHEAP, "`algorithm` must be a sampling algorithm of the cheap action"),
     ],

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.instant
         (lambda: Training(length=5), "length.*even"),
         (lambda: Training(batch=0), "batch.*at least 1"),
         (lambda: Volume(8, (4, 2), (8,)), "stochastic.*increasing"),
-        (lambda: Volume(8, (2,), ()), "annealing.*increasing"),
+        (lambda: Volume(8, (2,), (4, 2)), "annealing.*increasing"),
         (lambda: Defect(strengths=(0.0, 0.5)), "strengths.*from 0 to 1"),
         (lambda: Defect(n_steps=3), "n_steps.*at least 16"),
         (lambda: replace(PRESETS["smoke"], duel_lengths=(8,)), "duel_lengths.*main_steps"),

@@ -19,6 +19,7 @@ from diffhep.core.sampling import AbstractSamplingAlgorithm
 from diffhep.core.typing import Flag, Key, Scalar
 from diffhep_lattice.actions.base import AbstractAction, require_action
 from diffhep_lattice.samplers.algorithm import metropolis
+from diffhep_lattice.samplers.alternate import Alternate
 from diffhep_lattice.samplers.heatbath import Heatbath
 from diffhep_lattice.samplers.overrelaxation import Overrelaxation
 
@@ -73,10 +74,11 @@ class DelayedAcceptance(AbstractSamplingAlgorithm):
         require_action(self.action)
         rule = "be a sampling algorithm of the cheap action, such as hmc(action)"
         require_type(self.algorithm, AbstractSamplingAlgorithm, "algorithm", rule)
-        # A sweep through the links in a fixed order has another one as its reverse.
-        is_sweep = isinstance(self.algorithm, (Heatbath, Overrelaxation))
+        # A fixed order, of links or of algorithms, has another one as its reverse.
+        is_ordered = isinstance(self.algorithm, (Heatbath, Overrelaxation, Alternate))
         kind = type(self.algorithm).__name__
-        require(not is_sweep, "algorithm", "be reversible, which sweeps in order are not", kind)
+        rule = "be reversible, which sweeps and algorithms in order are not"
+        require(not is_ordered, "algorithm", rule, kind)
         require_action(getattr(self.algorithm, "action", None), "algorithm.action")
         group = self.algorithm.action.group
         rule = f"be {self.action.group}, as that of `action`"
@@ -117,7 +119,7 @@ def delayed_acceptance(
     Args:
         algorithm: A reversible algorithm of the cheap action, which it has as `action`:
             `hmc(cheap)`, `flow_hmc`, `independence_metropolis` or `instanton_hit`, or one of your
-            own. Sweeps in a fixed order are not reversible.
+            own. Sweeps and algorithms in a fixed order are not reversible.
         action: The action to sample.
         n_steps: Steps of the algorithm in one proposal.
 
@@ -125,8 +127,8 @@ def delayed_acceptance(
         The sampling algorithm; its states hold the field and the difference of its actions.
 
     Raises:
-        ConfigError: `algorithm` is none, has no action or is a sweep, `action` is no action or of
-            another group, or `n_steps` is no positive integer.
+        ConfigError: `algorithm` is none, has no action, or is a sweep or a cycle; `action` is no
+            action or of another group, or `n_steps` is no positive integer.
 
     Reference:
         J. A. Christen, C. Fox, J. Comput. Graph. Stat. 14 (2005) 795.

@@ -48,16 +48,16 @@ class GaltonBoard(AbstractProblem):
         return Density(_Fall(self), _PathDensity(self))
 
     def left(
-        self, theta: Float[Array, " param"], row: Int[Array, "*row"], place: Int[Array, "*row"]
-    ) -> Float[Array, "*row"]:
+        self, theta: Float[Array, " param"], row: Int[Array, ""], place: Int[Array, "*place"]
+    ) -> Float[Array, "*place"]:
         """Probability of going left at a nail."""
         height = jnp.sin(np.pi * row / (self.n_rows - 1))
         position = 2.0 * place / (self.n_bins - 1) - 1.0
         return 0.5 * (1.0 - height) + height * jax.nn.sigmoid(_STEEPNESS * theta[0] * position)
 
     def step(
-        self, row: Int[Array, "*row"], place: Int[Array, "*row"], went_left: Array
-    ) -> Int[Array, "*row"]:
+        self, row: Int[Array, ""], place: Int[Array, "*place"], went_left: Array
+    ) -> Int[Array, "*place"]:
         """The place in the next row."""
         move = jnp.where(row % 2 == 0, jnp.where(went_left, 0, 1), jnp.where(went_left, -1, 0))
         return jnp.clip(place + move, 0, self.n_bins - 1)
