@@ -68,14 +68,6 @@ def test_force_is_the_finite_difference_of_the_action(case, action, key):
     assert slope == pytest.approx(float(jnp.vdot(force, direction)), rel=1e-7)
 
 
-# Elimination of time slices is hundreds of operations, each compiled alone where nothing is jitted.
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, id=name, marks=[pytest.mark.slow] if "schwinger" in name else [])
-        for name, case in ACTIONS.items()
-    ],
-)
 def test_jit_is_eager(case, action, key):
     U = case.field(key)
     eager = action(U), action.force(U)

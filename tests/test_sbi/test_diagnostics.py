@@ -116,7 +116,6 @@ def test_bad_arguments_are_named(key):
         misspecification(x, x[:, :1], key=key)
 
 
-@pytest.mark.slow
 def test_every_diagnostic_is_drawn(trials, key, tmp_path):
     theta, mean, draws = trials
     fit = BestFit(jnp.ones(1), jnp.zeros(()), jnp.ones((1, 1)), jnp.array(True))

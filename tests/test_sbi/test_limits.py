@@ -114,7 +114,6 @@ def test_neyman_p_values_are_those_of_feldman_and_cousins(six, key):
     assert scan.interval.low_is_bound
 
 
-@pytest.mark.slow
 def test_coverage_with_a_nuisance_parameter(key):
     """At the bound Wilks' interval holds the truth too often; Neyman's does not."""
     likelihood = counting(20, 20.0, 0.1)
