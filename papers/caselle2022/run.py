@@ -155,7 +155,7 @@ def _duel(
     """The stochastic flow against both rivals at as many evaluations and at as many seconds.
 
     A rival's effective sample size at a cost is interpolated between those measured, in the
-    logarithm of the cost; past the dearest one it is that of the dearest.
+    logarithm of the cost; past the dearest one nothing is known, and the claim fails.
     """
     rows = []
     for n, flow in plains.items():
@@ -184,7 +184,10 @@ def _duel(
 def _ess_at_cost(rows: Sequence[Measured], cost: str, value: float) -> tuple[float, float]:
     ordered = sorted(rows, key=lambda row: getattr(row, cost))
     at = np.log([getattr(row, cost) for row in ordered])
-    found = [np.interp(np.log(value), at, [getattr(row, x) for row in ordered]) for x in _ESS]
+    found = [
+        np.interp(np.log(value), at, [getattr(row, x) for row in ordered], right=np.nan)
+        for x in _ESS
+    ]
     return float(found[0]), float(found[1])
 
 
