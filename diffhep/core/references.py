@@ -766,6 +766,59 @@ _ENTRIES = (
         "2017",
         "arXiv:1610.06545",
     ),
+    (
+        "papamakarios2017",
+        "G. Papamakarios and T. Pavlakou and I. Murray",
+        "Masked Autoregressive Flow for Density Estimation",
+        "2017",
+        "arXiv:1705.07057",
+    ),
+    (
+        "papamakarios2016",
+        "G. Papamakarios and I. Murray",
+        "Fast epsilon-free Inference of Simulation Models with Bayesian Conditional Density "
+        "Estimation",
+        "2016",
+        "arXiv:1605.06376",
+    ),
+    (
+        "papamakarios2019",
+        "G. Papamakarios and D. C. Sterratt and I. Murray",
+        "Sequential Neural Likelihood: Fast Likelihood-free Inference with Autoregressive Flows",
+        "2019",
+        "arXiv:1805.07226",
+    ),
+    (
+        "greenberg2019",
+        "D. S. Greenberg and M. Nonnenmacher and J. H. Macke",
+        "Automatic Posterior Transformation for Likelihood-Free Inference",
+        "2019",
+        "arXiv:1905.07488",
+    ),
+    (
+        "lipman2023",
+        "Y. Lipman and R. T. Q. Chen and H. Ben-Hamu and M. Nickel and M. Le",
+        "Flow Matching for Generative Modeling",
+        "2023",
+        "arXiv:2210.02747",
+    ),
+    (
+        "wildberger2023",
+        "J. Wildberger and M. Dax and S. Buchholz and S. R. Green and J. H. Macke and "
+        'B. Sch{\\"o}lkopf',
+        "Flow Matching for Scalable Simulation-Based Inference",
+        "2023",
+        "arXiv:2305.17161",
+    ),
+    (
+        "terbraak2006",
+        "C. J. F. ter Braak",
+        "A Markov Chain Monte Carlo version of the genetic algorithm Differential Evolution: easy "
+        "Bayesian computing for real parameter spaces",
+        "2006",
+        "doi:10.1007/s11222-006-8769-1",
+        "Stat. Comput. 16, 239",
+    ),
 )
 
 REFERENCES: Mapping[str, str] = MappingProxyType({entry[4]: _article(*entry) for entry in _ENTRIES})
