@@ -153,8 +153,8 @@ def check_gold(gold: Gold) -> None:
 
     Raises:
         ShapeError: Arrays differ in their number of events or parameters.
-        DataError: A feature, ratio, score or weight is not finite; a class is empty; the weights of
-            a class do not sum to something positive.
+        DataError: A feature, ratio, score or weight is not finite; a label is neither 0 nor 1; a
+            class is empty; the weights of a class do not sum to something positive.
     """
     n, n_params = gold.n_events, gold.n_params
     shapes = {
@@ -173,6 +173,10 @@ def check_gold(gold: Gold) -> None:
         if getattr(gold, name) is not None:
             require_finite_events(getattr(gold, name), name)
     label, weight = np.asarray(gold.label), np.asarray(gold.weight)
+    strange = np.flatnonzero((label != 0) & (label != 1))
+    if strange.size:
+        event = int(strange[0])
+        raise DataError(f"Argument `label` must be 0 or 1, but event {event} has {label[event]}.")
     for value in (0, 1):
         if not np.any(label == value):
             raise DataError(f"Argument `label` must have events of class {value}, but it has none.")
