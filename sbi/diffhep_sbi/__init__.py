@@ -33,12 +33,17 @@ from diffhep_sbi.fisher import profiled_information as profiled_information
 from diffhep_sbi.gates import Report as Report
 from diffhep_sbi.gates import report as report
 from diffhep_sbi.gold import Gold as Gold
+from diffhep_sbi.gold import contrast as contrast
 from diffhep_sbi.gold import join as join
 from diffhep_sbi.likelihood import Likelihood as Likelihood
 from diffhep_sbi.likelihood import Parameter as Parameter
 from diffhep_sbi.likelihood import sample_toys as sample_toys
 from diffhep_sbi.mining import mine as mine
 from diffhep_sbi.mining import simulate as simulate
+from diffhep_sbi.mixture import MixtureChannel as MixtureChannel
+from diffhep_sbi.mixture import Process as Process
+from diffhep_sbi.mixture import VariationRatio as VariationRatio
+from diffhep_sbi.mixture import build_mixture as build_mixture
 from diffhep_sbi.mle import mle as mle
 from diffhep_sbi.mle import profile as profile
 from diffhep_sbi.morphing import Morpher as Morpher
