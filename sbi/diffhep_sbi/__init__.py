@@ -24,6 +24,7 @@ from diffhep_sbi.diagnostics import expected_coverage as expected_coverage
 from diffhep_sbi.diagnostics import misspecification as misspecification
 from diffhep_sbi.diagnostics import sbc as sbc
 from diffhep_sbi.diagnostics import tarp as tarp
+from diffhep_sbi.event_shapes import event_shapes as event_shapes
 from diffhep_sbi.events import Events as Events
 from diffhep_sbi.events import build_events as build_events
 from diffhep_sbi.fisher import fisher_information as fisher_information
