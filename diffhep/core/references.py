@@ -590,6 +590,40 @@ _ENTRIES = (
         "arXiv:2412.01548",
     ),
     (
+        "bierlich2022",
+        "C. Bierlich and others",
+        "A comprehensive guide to the physics and usage of PYTHIA 8.3",
+        "2022",
+        "arXiv:2203.11601",
+        "SciPost Phys. Codebases 8",
+    ),
+    (
+        "mrenna2016",
+        "S. Mrenna and P. Skands",
+        "Automated Parton-Shower Variations in Pythia 8",
+        "2016",
+        "arXiv:1605.08352",
+        "Phys. Rev. D 94, 074005",
+    ),
+    (
+        "bierlich2024",
+        "C. Bierlich and P. Ilten and T. Menzo and S. Mrenna and M. Wilkinson and A. Youssef "
+        "and J. Zupan",
+        "Reweighting Monte Carlo Predictions and Automated Fragmentation Variations in Pythia 8",
+        "2024",
+        "arXiv:2308.13459",
+        "SciPost Phys. 16, 134",
+    ),
+    (
+        "opal2005",
+        "{OPAL Collaboration}",
+        "Measurement of event shape distributions and moments in $e^+e^-\\to$ hadrons at "
+        "91-209 GeV and a determination of $\\alpha_s$",
+        "2005",
+        "arXiv:hep-ex/0503051",
+        "Eur. Phys. J. C 40, 287",
+    ),
+    (
         "atlas2024method",
         "{ATLAS Collaboration}",
         "An implementation of neural simulation-based inference for parameter estimation in ATLAS",

@@ -14,7 +14,7 @@ from diffhep_sbi.calibration import (
     normalisation,
     require_denominator,
 )
-from diffhep_sbi.gold import Gold, check_gold
+from diffhep_sbi.gold import Gold, check_gold, contrast
 from diffhep_sbi.networks import mlp
 from diffhep_sbi.ratio import fit_ratio
 
@@ -147,18 +147,7 @@ def _closure_gate(
 ) -> Gate:
     """Of a classifier trained on one half of the events and judged on the other."""
     reweighted = np.asarray(reference.weight) * np.exp(log_r)
-    n, m = target.n_events, reference.n_events
-    weights = [np.asarray(target.weight), reweighted * np.sum(target.weight) / reweighted.sum()]
-    both = Gold(
-        x=jnp.concatenate([target.x, reference.x]),
-        log_ratio=None,
-        score=None,
-        weight=jnp.asarray(np.concatenate(weights)),
-        event_id=jnp.arange(n + m),
-        theta0=jnp.zeros((n + m, 1)),
-        theta1=jnp.zeros((n + m, 1)),
-        label=jnp.repeat(jnp.arange(2), jnp.array([n, m]), total_repeat_length=n + m),
-    )
+    both = contrast(target.x, reference.x, weights=(target.weight, reweighted))
     train, judge = both.split(0.5, key=key_for(key, "halves"))
     classifier = fit_ratio(
         train,
@@ -169,7 +158,7 @@ def _closure_gate(
         progress=False,
         key=key_for(key, "classifier"),
     )
-    found = np.asarray(classifier.log_ratio(judge.x, jnp.zeros(1)))
+    found = np.asarray(classifier.log_ratio(judge.x, jnp.ones(1)))
     area, error = area_under_curve(found, np.asarray(judge.label) == 0, np.asarray(judge.weight))
     rule = f"1/2 within {tolerance:g} and {_N_SIGMA:g} errors"
     good = abs(area - 0.5) <= tolerance + _N_SIGMA * error

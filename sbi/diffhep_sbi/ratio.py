@@ -89,6 +89,17 @@ class RatioEnsemble(eqx.Module):
         """Number of networks."""
         return self.training_loss.shape[1]
 
+    def member(self, index: int) -> "RatioEnsemble":
+        """One network alone, as an ensemble of one."""
+        chosen = slice(index, index + 1)
+        members = jax.tree.map(
+            lambda leaf: leaf[chosen] if eqx.is_array(leaf) else leaf, self.members
+        )
+        losses = (self.training_loss[:, chosen], self.held_out_loss[:, chosen])
+        return eqx.tree_at(
+            lambda e: (e.members, e.training_loss, e.held_out_loss), self, (members, *losses)
+        )
+
     def log_ratio(
         self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
