@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check \
-		-c constraints.txt -e '.[dev]'
+		--only-binary pythia8mc -c constraints.txt -e '.[dev]'
 	@touch $@
 
 install: $(STAMP)

@@ -140,8 +140,8 @@ PRESETS = {
             Point(
                 8,
                 (
-                    Chains("hmc", 120, thin=2, burn_in=20),
                     Chains("hmc+instanton", 120, thin=2, burn_in=20),
+                    Chains("hmc", 160, thin=8, burn_in=20),
                     Chains("independence", 120, thin=16),
                 ),
                 tuning_steps=200,
@@ -150,12 +150,11 @@ PRESETS = {
             Point(
                 16,
                 (
-                    Chains("hmc+instanton", 16, thin=4, n_chains=8, burn_in=4),
-                    Chains("hmc", 16, thin=4, n_chains=8, burn_in=4),
+                    Chains("hmc+instanton", 60, thin=4, burn_in=10),
+                    Chains("hmc", 120, thin=6, burn_in=20),
                     Chains("independence", 20, thin=20, n_chains=8, burn_in=4),
                 ),
                 n_samples=512,
-                propagators=False,
             ),
         ),
         judge_cost=True,

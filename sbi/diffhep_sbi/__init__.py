@@ -28,6 +28,7 @@ from diffhep_sbi.diagnostics import expected_coverage as expected_coverage
 from diffhep_sbi.diagnostics import misspecification as misspecification
 from diffhep_sbi.diagnostics import sbc as sbc
 from diffhep_sbi.diagnostics import tarp as tarp
+from diffhep_sbi.event_shapes import event_shapes as event_shapes
 from diffhep_sbi.events import Events as Events
 from diffhep_sbi.events import build_events as build_events
 from diffhep_sbi.fisher import fisher_information as fisher_information
@@ -40,6 +41,7 @@ from diffhep_sbi.flows import autoregressive_flow as autoregressive_flow
 from diffhep_sbi.gates import Report as Report
 from diffhep_sbi.gates import report as report
 from diffhep_sbi.gold import Gold as Gold
+from diffhep_sbi.gold import contrast as contrast
 from diffhep_sbi.gold import gold_from_pairs as gold_from_pairs
 from diffhep_sbi.gold import join as join
 from diffhep_sbi.likelihood import Likelihood as Likelihood
@@ -48,6 +50,10 @@ from diffhep_sbi.likelihood import sample_toys as sample_toys
 from diffhep_sbi.mining import mine as mine
 from diffhep_sbi.mining import simulate as simulate
 from diffhep_sbi.mining import simulate_pairs as simulate_pairs
+from diffhep_sbi.mixture import MixtureChannel as MixtureChannel
+from diffhep_sbi.mixture import Process as Process
+from diffhep_sbi.mixture import VariationRatio as VariationRatio
+from diffhep_sbi.mixture import build_mixture as build_mixture
 from diffhep_sbi.mle import mle as mle
 from diffhep_sbi.mle import profile as profile
 from diffhep_sbi.morphing import Morpher as Morpher

@@ -10,18 +10,21 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffhep.core.checkpoint import Checkpoint
-from diffhep.core.checks import as_integer, require, require_real, require_shape
+from diffhep.core.checks import as_integer, concrete, require, require_real, require_shape
 from diffhep.core.errors import DataError
 from diffhep.core.progress import Show
 from diffhep.core.rng import check_key, key_for, keys_for_chains
 from diffhep.core.typing import Key, Scalar
-from diffhep_sbi.gold import Gold, check_gold, require_finite_events
+from diffhep_sbi.gold import Gold, Split, check_gold, require_finite_events
 from diffhep_sbi.losses import METHODS, Method
 from diffhep_sbi.networks import AbstractNetwork, NetworkBuilder, mlp
-from diffhep_sbi.standardisation import Standard, standardise, standards
+from diffhep_sbi.standardisation import Standard, balanced_weights, standardise, standards
 from diffhep_sbi.training import Objective, train_members
 
 __citations__ = ("arXiv:1805.00020", "arXiv:1808.00973", "arXiv:2412.01548")
+
+MARGIN = 0.01
+"""Widths beyond the outermost training events that still count as within their range."""
 
 _BATCH = 65_536
 """Events evaluated at once, to bound memory."""
@@ -82,6 +85,17 @@ class RatioEnsemble(eqx.Module):
         """Number of networks."""
         return self.training_loss.shape[1]
 
+    def member(self, index: int) -> "RatioEnsemble":
+        """One network alone, as an ensemble of one."""
+        chosen = slice(index, index + 1)
+        members = jax.tree.map(
+            lambda leaf: leaf[chosen] if eqx.is_array(leaf) else leaf, self.members
+        )
+        losses = (self.training_loss[:, chosen], self.held_out_loss[:, chosen])
+        return eqx.tree_at(
+            lambda e: (e.members, e.training_loss, e.held_out_loss), self, (members, *losses)
+        )
+
     def log_ratio(
         self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
@@ -92,12 +106,18 @@ class RatioEnsemble(eqx.Module):
             theta: Numerator; one for all events.
 
         Returns:
-            The log-ratio of every event, in double precision where that is on.
+            The log-ratio of every event, in double precision where that is on. Outside the trained
+            range there is a warning with the distance, unless theta is traced.
 
         Raises:
             ShapeError: Features or parameters have another shape than in training.
         """
-        return jnp.mean(self.member_log_ratios(x, theta), axis=0)
+        mean = jnp.mean(self.member_log_ratios(x, theta), axis=0)
+        known = all(concrete(value) is not None for value in (theta, self.low, self.high))
+        # A local ratio was trained at one point on purpose.
+        if known and self.method != "sally":
+            self.warn_outside(theta)
+        return mean
 
     def spread(
         self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
@@ -182,12 +202,12 @@ class RatioEnsemble(eqx.Module):
             theta: Parameters, shape (param,).
         """
         distance = self.distance_outside(theta)
-        if distance > 0:
+        if distance > MARGIN:
             warnings.warn(
                 f"theta = {np.asarray(theta).tolist()} lies {distance:.3g} widths outside the "
                 f"trained range from {np.asarray(self.low).tolist()} to "
                 f"{np.asarray(self.high).tolist()}: the learned ratio means nothing there.",
-                stacklevel=2,
+                stacklevel=3,
             )
 
     def _require_shapes(self, x: Any, theta: Any) -> None:
@@ -217,6 +237,7 @@ def fit_ratio(
 
     Adam with a cosine decay to a hundredth of the learning rate; the networks kept are those of the
     epoch with the lowest loss on held-out events. All members train side by side in one program.
+    Classes of different size or sum of weights are scaled to weigh the same.
 
     | method | learns from | loss |
     |---|---|---|
@@ -264,7 +285,7 @@ def fit_ratio(
     require_real(learning_rate, "learning_rate", "be finite and not negative", low=0.0)
     # On the host: every new shape would compile a dozen small programs.
     prepared, theta1 = _prepare(jax.tree.map(np.asarray, gold), method, chosen)
-    parts = prepared.split(held_out, key=key_for(key, "split"))
+    parts = _balanced(prepared.split(held_out, key=key_for(key, "split")), method, chosen)
     build = mlp() if network is None else network
     features, params = standards(parts.train, method)
     weight = float(np.mean(parts.train.weight))
@@ -323,6 +344,15 @@ def _prepare(gold: Gold, name: str, method: Method) -> tuple[Gold, Any]:
         require(at_one, "gold.theta0", "be theta1 in all events for sally", "another point")
         gold = eqx.tree_at(lambda g: g.label, gold, np.zeros_like(gold.label))
     return gold, theta1
+
+
+def _balanced(parts: Split, name: str, method: Method) -> Split:
+    """The same with classes of equal weight, where a method has two."""
+    if method.is_contrastive or name == "sally":
+        return parts
+    for part in parts:
+        check_gold(part)
+    return Split(*(eqx.tree_at(lambda g: g.weight, part, balanced_weights(part)) for part in parts))
 
 
 def _members(gold: Gold, method: str, build: NetworkBuilder, keys: Any) -> Any:

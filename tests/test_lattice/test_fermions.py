@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from diffhep.core.errors import ConfigError, ShapeError
 from diffhep_lattice import exact
@@ -12,7 +13,7 @@ from diffhep_lattice.fermions import WilsonDirac, fermion_determinant, free_spec
 from diffhep_lattice.fermions.determinant import log_determinant_force
 from diffhep_lattice.fermions.dirac import GAMMA, GAMMA_5
 from diffhep_lattice.geometry import Lattice
-from diffhep_lattice.observables import gauge_transform
+from diffhep_lattice.observables import gauge_transform, meson_correlators
 
 pytestmark = pytest.mark.fast
 
@@ -128,6 +129,29 @@ def test_force_is_the_trace_with_the_inverse(shape, key):
         expected[index] = np.trace(inverse @ slope).real
     force = jax.jit(log_determinant_force)(jnp.asarray(U), _KAPPA)
     np.testing.assert_allclose(force, expected, atol=1e-12)
+
+
+def factorised_shapes(jaxpr):
+    """Shapes of all matrices that a program hands to LAPACK's LU factorisation."""
+    shapes = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "lu":
+            shapes.append(equation.invars[0].aval.shape)
+        for inner in jaxprs_in_params(equation.params):
+            shapes += factorised_shapes(inner)
+    return shapes
+
+
+@pytest.mark.parametrize("quantity", ["force", "propagators"])
+def test_many_chains_factorise_one_matrix_at_a_time(quantity):
+    """Two batches of factorisations wait for each other for ever on two threads of a CPU."""
+    functions = {"force": log_determinant_force, "propagators": meson_correlators}
+    program = jax.make_jaxpr(jax.vmap(lambda U: functions[quantity](U, _KAPPA)))(
+        jnp.zeros((3, 2, 4, 4))
+    )
+    shapes = factorised_shapes(program.jaxpr)
+    assert shapes
+    assert all(len(shape) == 2 for shape in shapes)
 
 
 def test_singular_operator_has_determinant_zero():

@@ -169,10 +169,21 @@ def _eliminate(slices: _Slices) -> tuple[_Slices, _Pivots]:
     return _Slices(within[::2], forward[::2], backward[::2]), pivots
 
 
+@jax.custom_batching.sequential_vmap
+def _factorise(matrix: Array) -> tuple[Array, Array, Array]:
+    """Triangular factors of one matrix at a time, chains included.
+
+    On a CPU, jaxlib 0.10 lets the thread that meets a batch wait for others to factorise its
+    parts. Two independent batches on two threads wait for each other for ever, which stops a
+    chain whose proposal and correction both need the determinant.
+    """
+    return tuple(jax.lax.linalg.lu(matrix))
+
+
 @jax.custom_jvp
 def _invert(matrices: Blocks) -> tuple[Blocks, _Pivots]:
     """The inverses of a few matrices, and the product of their determinants."""
-    factors, swaps, order = jax.lax.linalg.lu(matrices)
+    factors, swaps, order = jax.vmap(_factorise)(matrices)
     n = matrices.shape[-1]
     diagonal = jnp.diagonal(factors, axis1=-2, axis2=-1)
     size = jnp.abs(diagonal)

@@ -75,7 +75,7 @@ def meson_correlators(U: Float[Array, "mu L T"], kappa: Any) -> MesonCorrelators
         ConfigError: `kappa` is negative or not finite.
     """
     _, length, time = U.shape
-    S = jnp.linalg.inv(WilsonDirac(U, kappa).dense()).reshape(2, length, time, 2, length, time)
+    S = _inverse(WilsonDirac(U, kappa).dense()).reshape(2, length, time, 2, length, time)
     squared = jnp.sum(S.real**2 + S.imag**2, axis=(0, 1, 3, 4))
     diagonal = jnp.einsum("axtaxt->at", S).real
     local = jnp.asarray(np.diag(GAMMA_5), diagonal.dtype) @ diagonal
@@ -87,3 +87,9 @@ def meson_correlators(U: Float[Array, "mu L T"], kappa: Any) -> MesonCorrelators
         scale * jnp.sum(squared[sink, source], axis=1),
         scale * jnp.sum(local[sink] * local[source], axis=1),
     )
+
+
+@jax.custom_batching.sequential_vmap
+def _inverse(matrix: Array) -> Array:
+    """Of one matrix at a time: batches can deadlock, as `fermions.determinant` explains."""
+    return jnp.linalg.inv(matrix)

@@ -1,3 +1,9 @@
-"""Readers of what other programs write."""
+"""Readers of what other programs write, and PYTHIA."""
 
 from diffhep_sbi.io.histfactory import read_workspace as read_workspace
+from diffhep_sbi.io.particles import EVENT_SHAPES as EVENT_SHAPES
+from diffhep_sbi.io.particles import MUON_COSINE as MUON_COSINE
+from diffhep_sbi.io.particles import Features as Features
+from diffhep_sbi.io.particles import Particles as Particles
+from diffhep_sbi.io.pythia import PythiaSimulator as PythiaSimulator
+from diffhep_sbi.io.table import WeightTable as WeightTable
