@@ -125,27 +125,14 @@ PRESETS = {
         bars=False,
     ),
     "full": Config(
-        points=(
-            Point("two_moons"),
-            Point("gaussian_mixture"),
-            Point("sir"),
-            Point("slcp"),
-            Point("gaussian_linear", n_observations=2),
-            Point("bernoulli_glm", n_observations=2),
+        points=tuple(
+            Point(task, (1000,), n_observations=3)
+            for task in ("two_moons", "gaussian_mixture", "sir")
         ),
+        calibration=Calibration(("latent_gaussian",), 3000, 100, 49),
     ),
     "large": Config(
-        points=tuple(
-            Point(task, (1000, 10_000, 100_000), METHODS)
-            for task in (
-                "two_moons",
-                "slcp",
-                "gaussian_linear",
-                "gaussian_mixture",
-                "sir",
-                "bernoulli_glm",
-            )
-        ),
+        points=tuple(Point(task, (1000, 10_000, 100_000), METHODS) for task in PUBLISHED),
         calibration=Calibration(("latent_gaussian", "two_moons")),
     ),
 }

@@ -8,7 +8,7 @@ from diffhep.core.rng import key_for
 from diffhep.core.run import Claim, RunDir
 from diffhep.core.typing import Key
 from diffhep_sbi import c2st
-from papers.lueckmann2021 import stages, tasks
+from papers.lueckmann2021 import calibration, stages, tasks
 from papers.lueckmann2021.config import PRESETS, Config
 from papers.lueckmann2021.published import published
 from papers.lueckmann2021.tasks import Task
@@ -22,6 +22,9 @@ LEARNED = 0.95
 
 INDISTINGUISHABLE = 0.55
 """Bar for two samples of one distribution: six errors of an accuracy on 2000 draws."""
+
+LEAST_P = 0.01
+"""Of the ranks of all parameters together, and of the coverage."""
 
 LARGEST_PULL = 4.5
 """Of 40 to 200 numbers of a task: a false alarm in 700 tasks, if draws were independent."""
@@ -61,6 +64,12 @@ def run(config: Config, directory: RunDir, *, key: Key) -> list[Claim]:
                 rows.setdefault(f"{point.task}/{method}", []).append(found.accuracy)
                 made += _claims(point.task, method, n_simulations, found, config)
     arrays |= {name: np.array(found) for name, found in rows.items()}
+    for name in config.calibration.problems:
+        for row, judged in calibration.judge(config, name, directory, key).items():
+            made += [
+                Claim(f"{name}, {row}: p-value of {what}", value, None, LEAST_P, "exact", ">=")
+                for what, value in judged._asdict().items()
+            ]
     directory.save_data(arrays, {"tasks": ",".join(made_tasks)})
     return made
 
