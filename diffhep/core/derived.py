@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from diffhep.core.checks import require_shape
-from diffhep.core.stats import GammaResult, gamma_method
+from diffhep.core.errors import DataError
+from diffhep.core.stats import GammaResult, finite_array, gamma_method
 
 __citations__ = ("arXiv:hep-lat/0306017",)
 
@@ -41,7 +42,7 @@ def gamma_method_of(
     Reference:
         U. Wolff, Comput. Phys. Commun. 156 (2004) 143, arXiv:hep-lat/0306017.
     """
-    array = np.asarray(x, dtype=np.float64)
+    array = finite_array(x, "x")
     rule = "be of shape (step, observable) or (chain, step, observable)"
     require_shape(array.ndim in (2, 3), "x", rule, f"shape {array.shape}")
     axes = tuple(range(array.ndim - 1))
@@ -54,5 +55,11 @@ def gamma_method_of(
         shift[index] = scale[index]
         rise = float(function(mean + shift)) - float(function(mean - shift))
         slopes[index] = rise / (2.0 * scale[index])
+    value = float(function(mean))
+    if not (np.isfinite(value) and np.all(np.isfinite(slopes))):
+        raise DataError(
+            "Argument `function` must be finite within a standard error of the means, but at "
+            f"the means it is {value}, and its slopes are {slopes.tolist()}."
+        )
     found = gamma_method((array - mean) @ slopes, s_tau)
-    return found._replace(mean=float(function(mean)))
+    return found._replace(mean=value)

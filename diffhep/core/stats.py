@@ -60,8 +60,20 @@ def _real_array(x: Any, name: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _finite_array(x: Any, name: str) -> np.ndarray:
-    """`x` in float64, after a check that every entry is finite."""
+def finite_array(x: Any, name: str) -> np.ndarray:
+    """An array of real numbers in float64, after a check that every entry is finite.
+
+    Args:
+        x: The array.
+        name: The argument's name.
+
+    Returns:
+        The array.
+
+    Raises:
+        DataError: An entry is not finite; the first one is named.
+        ShapeError: It holds no real numbers.
+    """
     array = _real_array(x, name)
     bad = ~np.isfinite(array)
     if bad.any():
@@ -174,7 +186,7 @@ def gamma_method(x: ArrayLike, s_tau: float = 1.5) -> GammaResult:
         U. Wolff, Comput. Phys. Commun. 156 (2004) 143, arXiv:hep-lat/0306017.
     """
     require(0.0 < s_tau < math.inf, "s_tau", "be positive and finite", s_tau)
-    array = _finite_array(x, "x")
+    array = finite_array(x, "x")
     rule = "be of shape (step,) or (chain, step)"
     require_shape(array.ndim in (1, 2), "x", rule, f"shape {array.shape}")
     array = np.atleast_2d(array)
@@ -222,7 +234,7 @@ def jackknife(
     Reference:
         B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans (1982).
     """
-    array = _finite_array(x, "x")
+    array = finite_array(x, "x")
     require(
         2 <= n_bins <= len(array), "n_bins", f"lie between 2 and the {len(array)} entries", n_bins
     )
@@ -267,7 +279,7 @@ def bootstrap(
         B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans (1982).
     """
     check_key(key)
-    array = _finite_array(x, "x")
+    array = finite_array(x, "x")
     require(n_resamples >= 2, "n_resamples", "be at least 2", n_resamples)
     require_shape(len(array) >= 1, "x", "hold at least one entry", f"shape {array.shape}")
     shape = (n_resamples, len(array))
@@ -283,7 +295,7 @@ def _check_log_weights(log_weights: Any, least: int) -> None:
         shape = log_weights.shape
     else:
         array = _real_array(log_weights, name)
-        _finite_array(np.where(np.isneginf(array), 0.0, array), name)
+        finite_array(np.where(np.isneginf(array), 0.0, array), name)
         shape = array.shape
     require_shape(len(shape) == 1, name, "be of shape (sample,)", f"shape {shape}")
     entries = "entry" if least == 1 else "entries"

@@ -143,7 +143,6 @@ PRESETS = {
                     Chains("hmc+instanton", 120, thin=2, burn_in=20),
                     Chains("hmc", 160, thin=8, burn_in=20),
                     Chains("independence", 120, thin=16),
-                    Chains("flow_hmc", 120, thin=2, burn_in=10),
                 ),
                 tuning_steps=200,
                 tuning_length=8,

@@ -6,6 +6,7 @@ import equinox as eqx
 import numpy as np
 
 from diffhep.core.derived import gamma_method_of
+from diffhep.core.errors import DataError
 from diffhep.core.rng import key_for
 from diffhep.core.run import Claim, RunDir
 from diffhep.core.sampling import SampleResult
@@ -130,7 +131,10 @@ def _keep_pion(place: Place, name: str, pion: np.ndarray) -> None:
     place.keep(name, pion=[[one.mean, one.error] for one in times])
     half = pion.shape[-1] // 2
     if half > 1:
-        mass = gamma_method_of(lambda C: float(effective_mass(C)[half - 1]), pion)
+        try:
+            mass = gamma_method_of(lambda C: float(effective_mass(C)[half - 1]), pion)
+        except DataError:
+            return  # The noise of a chain that hardly moves leaves no real mass.
         place.keep(name, pion_mass=[mass.mean, mass.error])
 
 

@@ -9,8 +9,12 @@ import numpy as np
 from diffhep.core.checks import require_real
 from diffhep.core.rng import check_key, key_at, key_for
 from diffhep.core.typing import Key
-from diffhep_sbi.calibration import effective_sample_size, normalisation
-from diffhep_sbi.gold import Gold, check_gold
+from diffhep_sbi.calibration import (
+    effective_sample_size,
+    normalisation,
+    require_denominator,
+)
+from diffhep_sbi.gold import Gold, check_gold, contrast
 from diffhep_sbi.networks import mlp
 from diffhep_sbi.ratio import fit_ratio
 
@@ -96,11 +100,12 @@ def report(
 
     Raises:
         DataError: Gold is not finite, or a class is empty.
-        ConfigError: A setting is not finite.
+        ConfigError: A setting is not finite, or the ratio has another denominator than gold.
     """  # noqa: E501 (rows of the table)
     check_key(key)
     require_real(tolerance, "tolerance", "be finite and at least 0", low=0.0)
     check_gold(gold)
+    require_denominator(ratio, gold)
     thetas = np.unique(np.asarray(gold.theta0), axis=0)
     reference = gold.take(np.asarray(gold.label) == 1)
     log_ratio = eqx.filter_jit(ratio.log_ratio)
@@ -110,7 +115,7 @@ def report(
         target, point, place = gold.take(mask), jnp.asarray(theta), tuple(theta.tolist())
         log_r = np.asarray(log_ratio(reference.x, point))
         gates.append(_normalisation_gate(log_r, reference, place, tolerance))
-        size = effective_sample_size(log_r)
+        size = effective_sample_size(log_r, np.asarray(reference.weight))
         rule = f"at least {least_ess:g}"
         gates.append(Gate("effective size", place, size, 0.0, rule, size >= least_ess))
         if hasattr(ratio, "spread") and target.n_events:
@@ -142,18 +147,7 @@ def _closure_gate(
 ) -> Gate:
     """Of a classifier trained on one half of the events and judged on the other."""
     reweighted = np.asarray(reference.weight) * np.exp(log_r)
-    n, m = target.n_events, reference.n_events
-    weights = [np.asarray(target.weight), reweighted * np.sum(target.weight) / reweighted.sum()]
-    both = Gold(
-        x=jnp.concatenate([target.x, reference.x]),
-        log_ratio=None,
-        score=None,
-        weight=jnp.asarray(np.concatenate(weights)),
-        event_id=jnp.arange(n + m),
-        theta0=jnp.zeros((n + m, 1)),
-        theta1=jnp.zeros((n + m, 1)),
-        label=jnp.repeat(jnp.arange(2), jnp.array([n, m]), total_repeat_length=n + m),
-    )
+    both = contrast(target.x, reference.x, weights=(target.weight, reweighted))
     train, judge = both.split(0.5, key=key_for(key, "halves"))
     classifier = fit_ratio(
         train,
@@ -164,7 +158,7 @@ def _closure_gate(
         progress=False,
         key=key_for(key, "classifier"),
     )
-    found = np.asarray(classifier.log_ratio(judge.x, jnp.zeros(1)))
+    found = np.asarray(classifier.log_ratio(judge.x, jnp.ones(1)))
     area, error = area_under_curve(found, np.asarray(judge.label) == 0, np.asarray(judge.weight))
     rule = f"1/2 within {tolerance:g} and {_N_SIGMA:g} errors"
     good = abs(area - 0.5) <= tolerance + _N_SIGMA * error

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+from numpy.typing import ArrayLike
 
 from diffhep.core.checks import require, require_shape
 from diffhep.core.errors import DataError
@@ -124,6 +125,101 @@ def join(*parts: Gold) -> Gold:
     return jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *shifted)
 
 
+def gold_from_pairs(x: Any, theta: Any) -> Gold:
+    """Gold of pairs of parameters and events, where nothing is mined.
+
+    It is what `fit_posterior`, `fit_likelihood` and the contrastive methods of `fit_ratio` learn
+    from, whatever simulated the events.
+
+    Args:
+        x: Events, shape (event, *feature).
+        theta: Parameters that each was simulated under, shape (event, param).
+
+    Returns:
+        Gold of label 0.
+
+    Raises:
+        ShapeError: There are not as many parameters as events.
+        DataError: A feature or a parameter is not finite.
+    """
+    x, theta = jnp.asarray(x, float), jnp.asarray(theta, float)
+    rule = "hold the parameters of each event, shape (event, param)"
+    good = theta.ndim == 2 and theta.shape[0] == x.shape[0]
+    require_shape(good, "theta", rule, f"shape {theta.shape} for x of shape {x.shape}")
+    require_finite_events(x)
+    require_finite_events(theta, "theta")
+    n = x.shape[0]
+    return Gold(
+        x=x,
+        log_ratio=None,
+        score=None,
+        weight=jnp.ones(n),
+        event_id=jnp.arange(n),
+        theta0=theta,
+        theta1=theta,
+        label=jnp.zeros(n, int),
+    )
+
+
+def contrast(
+    numerator: ArrayLike,
+    denominator: ArrayLike,
+    *,
+    weights: tuple[Any, Any] | None = None,
+) -> Gold:
+    r"""Gold of two samples, to learn $\log p_0(x)/p_1(x)$ from their labels.
+
+    Its one parameter is 1 for the numerator and 0 for the denominator; a ratio learned from it is
+    evaluated at `[1.0]`.
+
+    Args:
+        numerator: Events of $p_0$, shape (event, *feature).
+        denominator: Events of $p_1$.
+        weights: Those of both samples, of either sign; 1 where left out.
+
+    Returns:
+        Gold with labels and weights; both samples have the same sum of weights.
+
+    Raises:
+        ShapeError: The samples have different features, or weights are not one an event.
+        DataError: A sample is empty, or its weights do not sum to something positive.
+    """
+    samples = [np.asarray(sample) for sample in (numerator, denominator)]
+    shapes = [sample.shape[1:] for sample in samples]
+    require_shape(shapes[0] == shapes[1], "denominator", f"have features {shapes[0]}", shapes[1])
+    sizes = [len(sample) for sample in samples]
+    given = [np.ones(n) for n in sizes] if weights is None else weights
+    scaled = []
+    for label, (weight, n) in enumerate(zip(given, sizes, strict=True)):
+        each = np.asarray(weight, dtype=float)
+        rule = f"hold one weight for each of the {n} events of class {label}"
+        require_shape(each.shape == (n,), "weights", rule, f"shape {each.shape}")
+        _require_class(label, each)
+        scaled.append(each * (max(sizes) / each.sum()))
+    n_events = sum(sizes)
+    return Gold(
+        x=jnp.asarray(np.concatenate(samples)),
+        log_ratio=None,
+        score=None,
+        weight=jnp.asarray(np.concatenate(scaled)),
+        event_id=jnp.arange(n_events),
+        theta0=jnp.ones((n_events, 1)),
+        theta1=jnp.zeros((n_events, 1)),
+        label=jnp.asarray(np.repeat([0, 1], sizes)),
+    )
+
+
+def _require_class(label: int, weight: np.ndarray) -> None:
+    """Raise a `DataError` where a class is empty, or its weights prevail on the wrong side."""
+    if not weight.size:
+        raise DataError(f"Argument `label` must have events of class {label}, but it has none.")
+    if not weight.sum() > 0:
+        raise DataError(
+            f"Argument `weight` must sum to more than 0 in class {label}, but it is "
+            f"{weight.sum():g}; {int(np.sum(weight > 0))} of {weight.size} weights are positive."
+        )
+
+
 def require_finite_events(x: Any, name: str = "x") -> None:
     """Raise a `DataError` that names the first event and feature which is no number.
 
@@ -153,8 +249,8 @@ def check_gold(gold: Gold) -> None:
 
     Raises:
         ShapeError: Arrays differ in their number of events or parameters.
-        DataError: A feature, ratio, score or weight is not finite; a class is empty; the weights of
-            a class do not sum to something positive.
+        DataError: A feature, ratio, score or weight is not finite; a label is neither 0 nor 1; a
+            class is empty; the weights of a class do not sum to something positive.
     """
     n, n_params = gold.n_events, gold.n_params
     shapes = {
@@ -173,11 +269,9 @@ def check_gold(gold: Gold) -> None:
         if getattr(gold, name) is not None:
             require_finite_events(getattr(gold, name), name)
     label, weight = np.asarray(gold.label), np.asarray(gold.weight)
+    strange = np.flatnonzero((label != 0) & (label != 1))
+    if strange.size:
+        event = int(strange[0])
+        raise DataError(f"Argument `label` must be 0 or 1, but event {event} has {label[event]}.")
     for value in (0, 1):
-        if not np.any(label == value):
-            raise DataError(f"Argument `label` must have events of class {value}, but it has none.")
-        total = float(weight[label == value].sum())
-        if not total > 0:
-            raise DataError(
-                f"Argument `weight` must sum to more than 0 in class {value}, but it is {total:g}."
-            )
+        _require_class(value, weight[label == value])

@@ -192,14 +192,22 @@ def _interval(values: np.ndarray, p_value: np.ndarray, level: float) -> Interval
 
 @eqx.filter_jit
 def _cover(
-    kind: Statistic, likelihood: Likelihood, theta: Array, counts: tuple[int, int], key: Key
+    kind: Statistic,
+    likelihood: Likelihood,
+    theta: Array,
+    experiments: Observation | None,
+    counts: tuple[int, int],
+    key: Key,
 ) -> tuple[Array, Array, Array]:
     n_experiments, n_toys = counts
     value = theta[likelihood.index(likelihood.poi)]
 
     def experiment(index: Array) -> tuple[Array, Array, Array]:
         own = key_at(key, index)
-        data = likelihood.sample(theta, key=key_for(own, "experiment"))
+        if experiments is None:
+            data = likelihood.sample(theta, key=key_for(own, "experiment"))
+        else:
+            data = jax.tree.map(lambda leaf: leaf[index], experiments)
         found = evaluate_statistic(kind, likelihood, value, data)
         at, beside = found.constrained.theta, key_for(own, "toys")
         toys, good = _toy_statistics(kind, likelihood, value, at, n_toys, beside)
@@ -218,6 +226,7 @@ def coverage(
     n_experiments: int = 1000,
     n_toys: int = 500,
     statistic: Statistic = "t_tilde",
+    experiments: Observation | None = None,
 ) -> Coverage:
     """How often Neyman's and Wilks' intervals hold the truth, over experiments drawn at it.
 
@@ -232,6 +241,8 @@ def coverage(
         n_experiments: Experiments.
         n_toys: Toys of each.
         statistic: As in `neyman`.
+        experiments: Experiments drawn elsewhere, every array with a leading axis; they take the
+            place of those that the likelihood draws, whose simulation may not be the truth.
 
     Returns:
         Fractions of experiments at each level.
@@ -244,11 +255,15 @@ def coverage(
     check_key(key)
     for level in levels:
         require(0.0 < level < 1.0, "levels", "lie between 0 and 1", level)
+    if experiments is not None:
+        n_experiments = jax.tree.leaves(experiments)[0].shape[0]
     counts = (
         as_integer(n_experiments, "n_experiments", low=2),
         as_integer(n_toys, "n_toys", low=2),
     )
-    p_value, found, failed = _cover(statistic, likelihood, jnp.asarray(theta), counts, key)
+    p_value, found, failed = _cover(
+        statistic, likelihood, jnp.asarray(theta), experiments, counts, key
+    )
     require_converged(jnp.mean(failed) <= MOST_FAILED, "coverage")
     nominal = np.asarray(levels, dtype=float)
     p_values, statistics = np.asarray(p_value)[:, None], np.asarray(found)[:, None]

@@ -8,7 +8,7 @@ Reference:
     ATLAS, arXiv:2412.01600; arXiv:1805.00020.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -18,13 +18,14 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from diffhep.core.checks import require
+from diffhep.core.checks import require, require_shape, require_type
 from diffhep.core.errors import ConfigError
 from diffhep.core.rng import key_for
 from diffhep.core.typing import Key, Scalar
 from diffhep_sbi.events import Events, build_events
 from diffhep_sbi.interpolation import smooth_factor
 from diffhep_sbi.likelihood import AbstractChannel, Values
+from diffhep_sbi.ratio import MARGIN
 
 __citations__ = ("arXiv:2412.01600", "arXiv:1805.00020")
 
@@ -86,7 +87,8 @@ class UnbinnedChannel(AbstractChannel):
         names: Parameters that make up the `theta` of both.
         reference: Events whose weights, divided by their sum, stand for p(x|reference): for
             Asimov data, and for toys where there is no `simulate`.
-        n_rows: Room for the events of a toy.
+        n_rows: Room for the events of a toy. One that has more of them gets weights NaN, and its
+            fit fails; see `room_for`.
         nuisances: Nuisance parameters through their variations.
         simulate: `simulate(theta, n, key=key)` draws n events at nominal nuisance parameters;
             toys are drawn from the reference by their ratio where it is left out.
@@ -119,9 +121,38 @@ class UnbinnedChannel(AbstractChannel):
         """Parameters of the ratio, then the nuisance parameters of the variations."""
         return (*self.names, *(nuisance.name for nuisance in self.nuisances))
 
-    def events(self, x: ArrayLike, weight: ArrayLike | None = None) -> Events:
-        """Observed events in the channel's form; see `build_events`."""
-        return build_events(x, weight, n_rows=self.n_rows, features=self.features)
+    def events(
+        self,
+        x: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        features: Sequence[str] | None = None,
+    ) -> Events:
+        """Observed events in the channel's form; see `build_events`.
+
+        Args:
+            x: Features, as for `build_events`.
+            weight: Weights.
+            features: Names of the columns of `x`, which must be the channel's in its order.
+
+        Returns:
+            The events.
+
+        Raises:
+            ConfigError: The columns have other names.
+            ShapeError: There are not as many columns as in the reference, or as for
+                `build_events`.
+            DataError: As for `build_events`.
+        """
+        if features is not None:
+            expected = None if self.features is None else list(self.features)
+            same = list(features) == expected
+            require(same, "features", f"be those of the channel, {expected}", list(features))
+        built = build_events(x, weight, n_rows=self.n_rows, features=self.features)
+        n_columns, found = self.reference.x.shape[1], built.x.shape[1]
+        rule = f"have {n_columns} columns, as the reference"
+        require_shape(found == n_columns, "x", rule, f"{found}")
+        return built
 
     def rate(self, values: Values) -> Scalar:
         """Expected number of events, variations included."""
@@ -138,22 +169,42 @@ class UnbinnedChannel(AbstractChannel):
             total = total + nuisance.log_factor(x, theta, values.one(nuisance.name))
         return total
 
-    def log_prob(self, values: Values, data: Events) -> Scalar:
+    def log_prob(self, values: Values, data: Any) -> Scalar:
         """The extended log-likelihood, less that of the reference at unit rate."""
+        require_type(data, Events, "observation", f"hold what `events` of `{self.name}` returns")
         rate = self.rate(values)
         each = jnp.log(rate) + self.log_ratio(values, data.x)
         return jnp.sum(jnp.where(data.weight == 0.0, 0.0, data.weight * each)) - rate
 
     def expected(self, values: Values) -> Events:
-        """The reference, weighted to the expected events."""
+        r"""The reference, weighted to the expected events.
+
+        Its scores have the mean 0, as those of all events of `values` have, by factors
+        $1 + \lambda\cdot(t - \bar t)$: a sample's own mean would move the best fit by as much as
+        its statistical error.
+        """
         share = self._share(values)
-        return Events(self.reference.x, self.rate(values) * share)
+        at = values.of(self.parameters)
+
+        def log_ratio(theta: Array) -> Array:
+            return self.log_ratio(Values(self.parameters, theta), self.reference.x)
+
+        score = jax.jacfwd(log_ratio)(at)
+        mean = share @ score
+        centred = score - mean
+        spread = jnp.einsum("e,ei,ej->ij", share, centred, centred)
+        unit = jnp.sqrt(jnp.where(jnp.diagonal(spread) > 0.0, jnp.diagonal(spread), 1.0))
+        # Parameters that say the same, or nothing, leave directions without spread.
+        inverse = jnp.linalg.pinv(spread / jnp.outer(unit, unit), rtol=1e-8, hermitian=True)
+        factor = 1.0 - (centred / unit) @ (inverse @ (mean / unit))
+        return Events(self.reference.x, self.rate(values) * share * factor)
 
     def sample(self, key: Key, values: Values) -> Events:
-        """A Poisson number of events, at most `n_rows`."""
+        """A Poisson number of events; weights NaN where they are more than `n_rows`."""
         rate = self.rate(values)
         n_events = jax.random.poisson(key_for(key, "number"), rate)
         weight = (jnp.arange(self.n_rows) < n_events).astype(float)
+        weight = jnp.where(n_events > self.n_rows, jnp.nan, weight)
         draw = key_for(key, "events")
         if self.simulate is not None:
             return Events(self.simulate(values.of(self.names), self.n_rows, key=draw), weight)
@@ -173,7 +224,8 @@ class UnbinnedChannel(AbstractChannel):
             return
         for name, low, high in zip(self.names, *map(np.asarray, self.trained), strict=True):
             wanted = np.atleast_1d(values.get(name, np.array([])))
-            outside = wanted[(wanted < low) | (wanted > high)]
+            margin = MARGIN * (high - low)
+            outside = wanted[(wanted < low - margin) | (wanted > high + margin)]
             if outside.size:
                 beyond = np.maximum(low - outside, outside - high)
                 value, distance = outside[np.argmax(beyond)], beyond.max() / (high - low)

@@ -63,3 +63,5 @@ def test_bad_input_is_named():
     broken[0, 3, 1] = np.nan
     with pytest.raises(DataError, match="must be finite"):
         gamma_method_of(lambda m: m[1], broken)
+    with pytest.raises(DataError, match="Argument `function` must be finite within"):
+        gamma_method_of(lambda m: float("nan"), series(0.0, (1, 20, 1), 4))

@@ -2,7 +2,8 @@ r"""A peak on a falling background, with a nuisance parameter of its norm and on
 
 The intensity is $f(x) = \mu S s(x) + a B b(x; \alpha)$ in a window: s is a Gaussian, b an
 exponential of slope $(1 + \delta\alpha)/\tau$, both truncated and normalised in closed form.
-$a \sim N(1, \sigma_B)$ and $\alpha \sim N(0, 1)$ are constrained.
+$a \sim N(1, \sigma_B)$ and $\alpha \sim N(0, 1)$ are constrained. A second feature c, where there
+is one, has the density $(1\pm kc)/2$ between -1 and 1, + for the signal.
 
 Reference:
     arXiv:1007.1727 (its counting form).
@@ -31,6 +32,9 @@ __citations__ = ("arXiv:1007.1727",)
 N_NODES = 256
 """Nodes of the quadrature: fields of the default width are integrated to rounding."""
 
+N_TILT_NODES = 16
+"""The same in the second feature, where densities are nearly linear."""
+
 SQRT_2 = 1.4142135623730951
 
 
@@ -52,10 +56,12 @@ class SignalBackground(eqx.Module):
         peak: Position of the signal, in units of the window from 0 to 1.
         width: Standard deviation of the signal, likewise.
         decay: $\tau$, likewise.
+        tilt: k, between 0 and 1.
         has_slope: Whether the slope is a parameter.
+        has_tilt: Whether there is a second feature.
 
     Raises:
-        ConfigError: A number is not finite or not positive.
+        ConfigError: A number is not finite or not positive, or the tilt is 1 or more.
     """
 
     signal: Scalar = _setting("signal", 20.0)
@@ -65,18 +71,27 @@ class SignalBackground(eqx.Module):
     peak: Scalar = _setting("peak", 0.4)
     width: Scalar = _setting("width", 0.05)
     decay: Scalar = _setting("decay", 0.5)
+    tilt: Scalar = _setting("tilt", 0.8)
     has_slope: bool = eqx.field(static=True, default=False)
+    has_tilt: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
-        for name in ("signal", "background", "norm_error", "slope_error", "width", "decay"):
+        for name in ("signal", "background", "norm_error", "slope_error", "width", "decay", "tilt"):
             require_real(getattr(self, name), name, "be finite and positive")
             known = concrete(getattr(self, name))
             require(known is None or float(known) > 0, name, "be positive", known)
+        known = concrete(self.tilt)
+        require(known is None or float(known) < 1, "tilt", "be below 1", known)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the parameters, in the order of `theta`."""
         return ("mu", "norm", "slope") if self.has_slope else ("mu", "norm")
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features."""
+        return ("x", "c") if self.has_tilt else ("x",)
 
     @property
     def reference(self) -> Float[Array, " param"]:
@@ -89,35 +104,38 @@ class SignalBackground(eqx.Module):
         return theta[0] * self.signal + theta[1] * self.background
 
     def intensity(
-        self, x: Float[Array, "event 1"], theta: Float[Array, " param"]
+        self, x: Float[Array, "event feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
-        """Expected events per unit of x; its integral over the window is `expected_events`."""
+        """Expected events per unit of the features; it integrates to `expected_events`."""
         self._require(theta)
         signal = self.signal * self._signal_density(x[:, 0])
         background = self.background * self._background_density(x[:, 0], theta)
+        if self.has_tilt:
+            odd = self.tilt * x[:, 1]
+            signal, background = 0.5 * signal * (1.0 + odd), 0.5 * background * (1.0 - odd)
         return theta[0] * signal + theta[1] * background
 
     def log_prob(
-        self, x: Float[Array, "event 1"], theta: Float[Array, " param"]
+        self, x: Float[Array, "event feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
         """Log p(x|theta) of each event, within the window."""
         return jnp.log(self.intensity(x, theta) / self.expected_events(theta))
 
     def log_ratio(
-        self, x: Float[Array, "event 1"], theta: Float[Array, " param"]
+        self, x: Float[Array, "event feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
         """Log p(x|theta)/p(x|reference) of each event."""
         return self.log_prob(x, theta) - self.log_prob(x, self.reference)
 
     def score(
-        self, x: Float[Array, "event 1"], theta: Float[Array, " param"]
+        self, x: Float[Array, "event feature"], theta: Float[Array, " param"]
     ) -> Float[Array, "event param"]:
         """Gradient of log p(x|theta) with respect to theta, of each event."""
         return jax.jacfwd(self.log_prob, argnums=1)(x, theta)
 
     def simulate(
         self, theta: Float[Array, " param"], n_events: int, *, key: Key
-    ) -> Float[Array, "event 1"]:
+    ) -> Float[Array, "event feature"]:
         """A number of events at non-negative rates, by inverting the distribution functions."""
         check_key(key)
         which, where = key_for(key, "component"), key_for(key, "x")
@@ -125,13 +143,17 @@ class SignalBackground(eqx.Module):
         is_signal = jax.random.bernoulli(which, jnp.clip(chance, 0.0, 1.0), (n_events,))
         u = jax.random.uniform(where, (n_events,))
         x = jnp.where(is_signal, self._signal_quantile(u), self._background_quantile(u, theta))
-        return jnp.clip(x, 0.0, 1.0)[:, None]
+        x = jnp.clip(x, 0.0, 1.0)
+        if not self.has_tilt:
+            return x[:, None]
+        k = jnp.where(is_signal, self.tilt, -self.tilt)
+        v = jax.random.uniform(key_for(key, "c"), (n_events,))
+        return jnp.stack([x, (jnp.sqrt((1.0 - k) ** 2 + 4.0 * k * v) - 1.0) / k], axis=1)
 
     def quadrature(self) -> Events:
         """The reference density as weighted nodes: sums over them are integrals over the window."""
-        nodes, weights = np.polynomial.legendre.leggauss(N_NODES)
-        x = jnp.asarray((nodes[:, None] + 1.0) / 2.0)
-        return Events(x, jnp.asarray(weights) / 2.0 * jnp.exp(self.log_prob(x, self.reference)))
+        x, weight = self._nodes()
+        return Events(x, weight * jnp.exp(self.log_prob(x, self.reference)))
 
     def information(self, theta: Float[Array, " param"]) -> Float[Array, "param param"]:
         r"""Expected information of one experiment, constraints included.
@@ -139,8 +161,7 @@ class SignalBackground(eqx.Module):
         $I_{ij} = \int dx\,\frac{\partial_i f\,\partial_j f}{f}$, with $1/\sigma_B^2$ and 1 added
         for the constrained norm and slope.
         """
-        nodes, weights = np.polynomial.legendre.leggauss(N_NODES)
-        x, weight = jnp.asarray((nodes[:, None] + 1.0) / 2.0), jnp.asarray(weights) / 2.0
+        x, weight = self._nodes()
         slope = jax.jacfwd(self.intensity, argnums=1)(x, theta)
         curvature = jnp.einsum("e,ei,ej->ij", weight / self.intensity(x, theta), slope, slope)
         constraint = jnp.array([0.0, 1.0, 1.0])[: len(self.names)]
@@ -168,7 +189,7 @@ class SignalBackground(eqx.Module):
             reference=self.quadrature(),
             n_rows=room_for(largest) if n_rows is None else n_rows,
             simulate=self.simulate,
-            features=("x",),
+            features=self.features,
         )
         parameters = [Parameter("mu", 1.0, low, high), Parameter("norm", 1.0, 0.05, 5.0)]
         terms = [GaussianConstraint(("norm",), self.norm_error)]
@@ -180,6 +201,19 @@ class SignalBackground(eqx.Module):
     def _require(self, theta: Array) -> None:
         rule = f"hold {', '.join(self.names)}"
         require_shape(theta.shape == (len(self.names),), "theta", rule, f"shape {theta.shape}")
+
+    def _nodes(self) -> tuple[Float[Array, "node feature"], Float[Array, " node"]]:
+        """Points of the window, and weights whose sums are integrals over it."""
+        nodes, weights = np.polynomial.legendre.leggauss(N_NODES)
+        x, weight = (nodes[:, None] + 1.0) / 2.0, weights / 2.0
+        if self.has_tilt:
+            c, share = np.polynomial.legendre.leggauss(N_TILT_NODES)
+            pairs = np.meshgrid(x[:, 0], c, indexing="ij")
+            x, weight = (
+                np.stack([p.ravel() for p in pairs], axis=1),
+                np.outer(weight, share).ravel(),
+            )
+        return jnp.asarray(x), jnp.asarray(weight)
 
     def _edges(self) -> tuple[Scalar, Scalar]:
         """The error function at the ends of the window."""
