@@ -11,7 +11,7 @@ Reference:
     ATLAS, arXiv:2412.01600.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -146,7 +146,9 @@ class MixtureChannel(AbstractChannel):
         """
         return _terms(self.processes, x)
 
-    def events(self, x: ArrayLike, weight: ArrayLike | None = None) -> Events:
+    def events(
+        self, x: ArrayLike | Mapping[str, ArrayLike], weight: ArrayLike | None = None
+    ) -> Events:
         """Observed events in the channel's form, their ratios evaluated; see `build_events`."""
         found = build_events(x, weight, n_rows=self.n_rows, features=self.features)
         return Events(self.terms(found.x), found.weight)
@@ -229,7 +231,7 @@ def build_mixture(
     """A channel of processes, the ratios of all their simulated events evaluated.
 
     A toy draws from the simulated events with replacement. That a process is known by M events
-    moves all of them together, by about sqrt(N/M) of a toy's statistical error for N expected
+    moves all of them together, by at most about sqrt(N/M) of a toy's statistical error for N expected
     events: simulate a hundred times as many as are expected, or more.
 
     Args:

@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float
 
 from diffhep.core.checkpoint import Checkpoint
-from diffhep.core.checks import as_integer, require, require_real, require_shape
+from diffhep.core.checks import as_integer, concrete, require, require_real, require_shape
 from diffhep.core.errors import DataError
 from diffhep.core.fit import fit_ensemble
 from diffhep.core.progress import Show
@@ -100,7 +100,7 @@ class RatioEnsemble(eqx.Module):
     def log_ratio(
         self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
-        """Mean over the members.
+        """Mean over the members; a warning where theta lies outside the trained range.
 
         Args:
             x: Features.
@@ -111,7 +111,12 @@ class RatioEnsemble(eqx.Module):
 
         Raises:
             ShapeError: Features or parameters have another shape than in training.
+            DataError: A feature is not finite.
         """
+        self._require_shapes(x, theta)
+        if concrete(x) is not None:
+            require_finite_events(x)
+        self.warn_outside(theta)
         return jnp.mean(self.member_log_ratios(x, theta), axis=0)
 
     def spread(
@@ -136,6 +141,7 @@ class RatioEnsemble(eqx.Module):
             ShapeError: As for `log_ratio`.
         """
         self._require_shapes(x, theta)
+        self.warn_outside(theta)
 
         def of_one(event: Float[Array, "*feature"]) -> Float[Array, " param"]:
             return jax.grad(lambda point: self.log_ratio(event[None], point)[0])(theta)
@@ -193,9 +199,14 @@ class RatioEnsemble(eqx.Module):
     def warn_outside(self, theta: Any) -> None:
         """Warn where theta lies outside the trained range, with the distance.
 
+        A local ratio has no range.
+
         Args:
-            theta: Parameters, shape (param,).
+            theta: Parameters, shape (param,); while they are traced they are not looked at.
         """
+        traced = any(concrete(value) is None for value in (theta, self.low, self.high))
+        if traced or isinstance(self.members, LocalRatio):
+            return
         distance = self.distance_outside(theta)
         if distance > 0:
             warnings.warn(

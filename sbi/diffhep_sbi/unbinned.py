@@ -8,7 +8,7 @@ Reference:
     ATLAS, arXiv:2412.01600; arXiv:1805.00020.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -119,7 +119,9 @@ class UnbinnedChannel(AbstractChannel):
         """Parameters of the ratio, then the nuisance parameters of the variations."""
         return (*self.names, *(nuisance.name for nuisance in self.nuisances))
 
-    def events(self, x: ArrayLike, weight: ArrayLike | None = None) -> Events:
+    def events(
+        self, x: ArrayLike | Mapping[str, ArrayLike], weight: ArrayLike | None = None
+    ) -> Events:
         """Observed events in the channel's form; see `build_events`."""
         return build_events(x, weight, n_rows=self.n_rows, features=self.features)
 

@@ -216,6 +216,14 @@ def test_bad_events_are_named():
         build_events(np.ones((2, 1)), weight=[1.0])
     with pytest.raises(ShapeError, match="hold the 2 events"):
         build_events(np.ones((2, 1)), n_rows=1)
+    with pytest.raises(ShapeError, match="must have the columns x, c, but it has 1 columns"):
+        build_events([0.1, 0.2], features=("x", "c"))
+    with pytest.raises(DataError, match="must have the columns x, c, but it has x, mass"):
+        build_events({"x": [0.1], "mass": [0.2]}, features=("x", "c"))
+    with pytest.raises(ShapeError, match="must have columns of one length"):
+        build_events({"x": [0.1], "c": [0.2, 0.3]}, features=("x", "c"))
+    named = build_events({"c": [0.2, 0.3], "x": [0.1, 0.0]}, features=("x", "c"))
+    np.testing.assert_array_equal(named.x, [[0.1, 0.2], [0.0, 0.3]])
     with pytest.raises(ShapeError, match=r"shape \(event, feature\)"):
         build_events(np.ones((0, 1)))
 
