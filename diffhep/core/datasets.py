@@ -29,6 +29,7 @@ class Dataset:
         licence: SPDX name of its licence.
         file_name: Its name on disk, in a folder if it has one; the last part of the url if empty.
         citation: Key of its reference in `diffhep.core.citations`, or empty.
+        prepared: How the file is made from what is published; such a file is not downloaded.
     """
 
     url: str
@@ -36,6 +37,7 @@ class Dataset:
     licence: str
     file_name: str = ""
     citation: str = ""
+    prepared: str = ""
 
     @property
     def name_on_disk(self) -> str:
@@ -85,6 +87,18 @@ REGISTRY: Mapping[str, Dataset] = MappingProxyType(
             ),
         ]
     )
+    | {
+        "slac_quad_4194": Dataset(
+            "https://github.com/roussel-ryan/diff_hysteresis/tree/"
+            "26d2bb6b0a8ce3139653fe6e87f6d8e5777a6c92/examples/fitting/data",
+            "c288a5ccfa5f867b4a6454647c39ac4e44effae524a6e3ed44bac0d8778279a5",
+            "none stated",
+            "slac_quad_4194/slac_quad_4194.csv",
+            "arXiv:2202.07747",
+            "the table of the six strplt files (run, seq_index, elapsed_min, I_A, I_sigma_A, BL_T, "
+            "BL_sigma_T)",
+        ),
+    }
 )
 """The data sets that ship with the library, by name; a paper may bring its own table."""
 
@@ -156,4 +170,9 @@ def fetch(
     target = (cache or Path.home() / ".cache" / "diffhep") / dataset.name_on_disk
     if target.exists():
         return _verify(target, dataset)
+    if dataset.prepared:
+        raise DataError(
+            f"{dataset.name_on_disk} cannot be downloaded: it is {dataset.prepared} from "
+            f"{dataset.url}; put it into a folder and set {LOCAL_COPY} to that."
+        )
     return _download(dataset, target)

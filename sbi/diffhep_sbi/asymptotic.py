@@ -148,7 +148,8 @@ def cls(
         ConvergenceError: A fit did not find its maximum.
     """
     require_x64("limits")
-    require_gates(likelihood, {likelihood.poi: np.array([value])}, report, allow_failed)
+    # The Asimov data are those of no signal.
+    require_gates(likelihood, {likelihood.poi: np.array([0.0, value])}, report, allow_failed)
     data = likelihood.data(observation)
     found = _cls(likelihood, jnp.asarray(value, dtype=float), data)
     require_converged(found.is_converged, "CLs")
@@ -196,26 +197,35 @@ def upper_limit(
 
     places = (None, *range(len(BANDS)))
     ends = [_root(lambda v, p=place: excess(v, p), 0.0, start, highest) for place in places]
-    require_gates(likelihood, {likelihood.poi: np.array(ends)}, None, allow_failed)
+    require_gates(likelihood, {likelihood.poi: np.array([0.0, *ends])}, None, allow_failed)
     return Limit(ends[0], tuple(ends[1:]), level)
 
 
-def expected_limit(likelihood: Likelihood, *, level: float = 0.95) -> Limit:
+def expected_limit(
+    likelihood: Likelihood,
+    *,
+    level: float = 0.95,
+    report: Verdict | None = None,
+    allow_failed: bool = False,
+) -> Limit:
     """The upper limit expected without signal, at the starting values of nuisance parameters.
 
     Args:
         likelihood: The likelihood; its data are not looked at.
         level: Confidence level.
+        report: Verdict on the ratio; a failed one is refused.
+        allow_failed: Go on with a failed report or outside the trained range.
 
     Returns:
         The median expected limit and its bands; `observed` is NaN.
 
     Raises:
-        ConfigError: The level is no probability.
+        ConfigError: As in `upper_limit`.
         ConvergenceError: As in `upper_limit`.
     """
     theta = likelihood.replace(likelihood.start, {likelihood.poi: 0.0})
-    found = upper_limit(likelihood, likelihood.asimov(theta), level=level)
+    data = likelihood.asimov(theta)
+    found = upper_limit(likelihood, data, level=level, report=report, allow_failed=allow_failed)
     return found._replace(observed=float("nan"))
 
 
@@ -266,20 +276,29 @@ def wilks_interval(
     return Interval(low, high, level, low_is_bound, high_is_bound)
 
 
-def significance(likelihood: Likelihood, observation: Observation | None = None) -> float:
+def significance(
+    likelihood: Likelihood,
+    observation: Observation | None = None,
+    *,
+    report: Verdict | None = None,
+    allow_failed: bool = False,
+) -> float:
     r"""The asymptotic significance of a signal, $Z = \sqrt{q_0}$, in standard deviations.
 
     Args:
         likelihood: The likelihood.
         observation: The data; the observed ones where left out.
+        report: Verdict on the ratio; a failed one is refused.
+        allow_failed: Go on with a failed report or outside the trained range.
 
     Returns:
         Z.
 
     Raises:
         ConvergenceError: A fit did not find its maximum.
-        ConfigError: There are no data, or x64 is off.
+        ConfigError: As in `cls`.
     """
+    require_gates(likelihood, {likelihood.poi: np.zeros(1)}, report, allow_failed)
     return float(jnp.sqrt(profile_statistic("q0", likelihood, 0.0, observation).statistic))
 
 

@@ -22,6 +22,7 @@ from diffhep_sbi.corrections import (
 )
 from diffhep_sbi.gold import Gold, check_gold
 from diffhep_sbi.morphing import monomial_powers
+from diffhep_sbi.standardisation import balanced_weights
 
 __citations__ = ("arXiv:1506.02169", "arXiv:2412.01548")
 
@@ -133,7 +134,8 @@ def calibrate(
         The calibrated ratio.
 
     Raises:
-        ConfigError: The method is not known, or a number is out of range.
+        ConfigError: The method is not known, a number is out of range, or the ratio has another
+            denominator than gold.
         DataError: Gold is not finite, or there are fewer than 10 `n_bins` events of a class, of
             each point for histogram and isotonic.
 
@@ -144,6 +146,7 @@ def calibrate(
     require(method in known, "method", f"be one of {', '.join(known)}", method)
     n_bins = as_integer(n_bins, "n_bins", low=2)
     check_gold(gold)
+    require_denominator(ratio, gold)
     host = jax.tree.map(np.asarray, gold)
     if method == "spline":
         return _calibrate_smoothly(ratio, host, n_bins)
@@ -151,6 +154,27 @@ def calibrate(
     curves = [_curve(ratio, host, theta, method, n_bins) for theta in thetas]
     stacked = jax.tree.map(lambda *rows: jnp.stack(rows), *curves)
     return CalibratedRatio(ratio, NearestCurves(jnp.asarray(thetas), stacked))
+
+
+def require_denominator(ratio: Any, gold: Gold) -> None:
+    """Raise a `ConfigError` where events of class 1 are not those of a ratio's denominator.
+
+    Args:
+        ratio: A ratio; one that does not say its denominator is not looked at.
+        gold: Events it is compared with.
+
+    Raises:
+        ConfigError: The denominators differ, or the ratio's is the marginal.
+    """
+    if not hasattr(ratio, "theta1"):
+        return
+    found = np.unique(np.asarray(gold.theta1), axis=0)
+    rule = "have a denominator theta1, but not the marginal of x,"
+    require(ratio.theta1 is not None, "ratio", rule, "one to the marginal")
+    expected = np.asarray(ratio.theta1)
+    same = len(found) == 1 and np.allclose(found[0], expected)
+    rule = f"be the denominator {expected.tolist()} of the ratio"
+    require(same, "gold.theta1", rule, found[:3].tolist())
 
 
 def _first_class(gold: Gold) -> np.ndarray:
@@ -180,9 +204,8 @@ def _calibrate_smoothly(ratio: Any, gold: Gold, n_bins: int) -> CalibratedRatio:
     at_zero = interpolate.BSpline.design_matrix(np.clip([0.0], edges[0], edges[-1]), edges, 3)
     splines = interpolate.BSpline.design_matrix(log_r, edges, 3).toarray() - at_zero.toarray()
     n_splines = splines.shape[1]
-    weight = np.array(gold.weight, float)
-    for label in (0, 1):
-        weight[gold.label == label] /= weight[gold.label == label].sum()
+    weight = balanced_weights(gold)
+    weight *= 2.0 / weight.sum()
     bends = np.diff(np.eye(n_splines, n_splines + columns.shape[1]), 2, axis=0)
     design = np.concatenate([splines, columns], axis=1)
     found = _logistic_offset(log_r, _first_class(gold), weight, design, bends)
@@ -340,15 +363,18 @@ def normalisation(
     return mean, float(np.sqrt(np.sum(deviation**2)) / abs(np.sum(weight)))
 
 
-def effective_sample_size(log_ratio: Scalar | np.ndarray | Array) -> float:
-    r"""$(\sum r)^2/\sum r^2$ of events reweighted by their ratio.
+def effective_sample_size(
+    log_ratio: Scalar | np.ndarray | Array, weight: np.ndarray | Array | float = 1.0
+) -> float:
+    r"""$(\sum w r)^2/\sum (w r)^2$ of events reweighted by their ratio.
 
     Args:
         log_ratio: Log-ratios of events drawn under theta1.
+        weight: Their weights.
 
     Returns:
-        A number between 1 and that of the events.
+        A number between 1 and that of the events; smaller where weights have both signs.
     """
     log_r = np.asarray(log_ratio, float)
-    ratio = np.exp(log_r - log_r.max())
+    ratio = np.asarray(weight) * np.exp(log_r - log_r.max())
     return float(ratio.sum() ** 2 / np.sum(ratio**2))

@@ -1,6 +1,6 @@
 """Tables of events: features, weights, and room for more, so that all samples have one shape."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ class Events(NamedTuple):
 
 
 def build_events(
-    x: ArrayLike | Mapping[str, ArrayLike],
+    x: ArrayLike,
     weight: ArrayLike | None = None,
     *,
     n_rows: int | None = None,
@@ -36,29 +36,24 @@ def build_events(
     """A sample of events, checked, and filled up to a number of rows.
 
     Args:
-        x: Features of shape (event, feature), or (event,) for one feature; or one column by name,
-            in any order.
+        x: Features of shape (event, feature), or (event,) for one feature.
         weight: One weight an event, of either sign; 1 where left out.
         n_rows: Rows of the table; samples of one number of rows share a compiled program. As many
             as there are events where left out.
-        features: Names of the columns.
+        features: Names of the columns, for messages.
 
     Returns:
         The sample; rows that fill it repeat the first event at weight 0.
 
     Raises:
-        ShapeError: `x` is no table or has not one column for each of `features`, the weights are
-            not one an event, or `n_rows` is too small.
-        DataError: A feature or weight is not finite; the message names event and column. Columns
-            have other names than `features`. No event has a positive weight.
+        ShapeError: `x` is no table, the weights are not one an event, or `n_rows` is too small.
+        DataError: A feature or weight is not finite; the message names event and column. No
+            event has a positive weight.
     """
-    table = _named_columns(x, features) if isinstance(x, Mapping) else np.asarray(x, dtype=float)
+    table = np.asarray(x, dtype=float)
     table = table[:, None] if table.ndim == 1 else table
     good = table.ndim == 2 and table.shape[0] > 0
     require_shape(good, "x", "be of shape (event, feature)", f"shape {table.shape}")
-    if features is not None:
-        rule = f"have the columns {', '.join(features)}"
-        require_shape(table.shape[1] == len(features), "x", rule, f"{table.shape[1]} columns")
     require_finite_features(table, features)
     n_events = table.shape[0]
     weights = np.ones(n_events) if weight is None else np.asarray(weight, dtype=float)
@@ -70,25 +65,6 @@ def build_events(
     table = np.concatenate([table, np.repeat(table[:1], rows - n_events, axis=0)])
     weights = np.concatenate([weights, np.zeros(rows - n_events)])
     return Events(jnp.asarray(table), jnp.asarray(weights))
-
-
-def _named_columns(
-    x: Mapping[str, ArrayLike], features: Sequence[str] | None
-) -> Float[np.ndarray, "event feature"]:
-    """The columns as a table, in the order of the features."""
-    names = tuple(x) if features is None else tuple(features)
-    missing = [name for name in names if name not in x]
-    unknown = [name for name in x if name not in names]
-    if missing or unknown or not names:
-        raise DataError(
-            f"Argument `x` must have the columns {', '.join(names)}, but it has "
-            f"{', '.join(map(str, x)) or 'none'}."
-        )
-    columns = [np.atleast_1d(np.asarray(x[name], dtype=float)) for name in names]
-    shapes = {column.shape for column in columns}
-    good = len(shapes) == 1 and columns[0].ndim == 1
-    require_shape(good, "x", "have columns of one length", f"shapes {sorted(shapes)}")
-    return np.stack(columns, axis=1)
 
 
 def require_finite_features(x: ArrayLike, features: Sequence[str] | None = None) -> None:

@@ -9,7 +9,11 @@ import numpy as np
 from diffhep.core.checks import require_real
 from diffhep.core.rng import check_key, key_at, key_for
 from diffhep.core.typing import Key
-from diffhep_sbi.calibration import effective_sample_size, normalisation
+from diffhep_sbi.calibration import (
+    effective_sample_size,
+    normalisation,
+    require_denominator,
+)
 from diffhep_sbi.gold import Gold, check_gold, contrast
 from diffhep_sbi.networks import mlp
 from diffhep_sbi.ratio import fit_ratio
@@ -96,11 +100,12 @@ def report(
 
     Raises:
         DataError: Gold is not finite, or a class is empty.
-        ConfigError: A setting is not finite.
+        ConfigError: A setting is not finite, or the ratio has another denominator than gold.
     """  # noqa: E501 (rows of the table)
     check_key(key)
     require_real(tolerance, "tolerance", "be finite and at least 0", low=0.0)
     check_gold(gold)
+    require_denominator(ratio, gold)
     thetas = np.unique(np.asarray(gold.theta0), axis=0)
     reference = gold.take(np.asarray(gold.label) == 1)
     log_ratio = eqx.filter_jit(ratio.log_ratio)
@@ -110,7 +115,7 @@ def report(
         target, point, place = gold.take(mask), jnp.asarray(theta), tuple(theta.tolist())
         log_r = np.asarray(log_ratio(reference.x, point))
         gates.append(_normalisation_gate(log_r, reference, place, tolerance))
-        size = effective_sample_size(log_r)
+        size = effective_sample_size(log_r, np.asarray(reference.weight))
         rule = f"at least {least_ess:g}"
         gates.append(Gate("effective size", place, size, 0.0, rule, size >= least_ess))
         if hasattr(ratio, "spread") and target.n_events:

@@ -125,6 +125,42 @@ def join(*parts: Gold) -> Gold:
     return jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *shifted)
 
 
+def gold_from_pairs(x: Any, theta: Any) -> Gold:
+    """Gold of pairs of parameters and events, where nothing is mined.
+
+    It is what `fit_posterior`, `fit_likelihood` and the contrastive methods of `fit_ratio` learn
+    from, whatever simulated the events.
+
+    Args:
+        x: Events, shape (event, *feature).
+        theta: Parameters that each was simulated under, shape (event, param).
+
+    Returns:
+        Gold of label 0.
+
+    Raises:
+        ShapeError: There are not as many parameters as events.
+        DataError: A feature or a parameter is not finite.
+    """
+    x, theta = jnp.asarray(x, float), jnp.asarray(theta, float)
+    rule = "hold the parameters of each event, shape (event, param)"
+    good = theta.ndim == 2 and theta.shape[0] == x.shape[0]
+    require_shape(good, "theta", rule, f"shape {theta.shape} for x of shape {x.shape}")
+    require_finite_events(x)
+    require_finite_events(theta, "theta")
+    n = x.shape[0]
+    return Gold(
+        x=x,
+        log_ratio=None,
+        score=None,
+        weight=jnp.ones(n),
+        event_id=jnp.arange(n),
+        theta0=theta,
+        theta1=theta,
+        label=jnp.zeros(n, int),
+    )
+
+
 def contrast(
     numerator: ArrayLike,
     denominator: ArrayLike,
@@ -213,8 +249,8 @@ def check_gold(gold: Gold) -> None:
 
     Raises:
         ShapeError: Arrays differ in their number of events or parameters.
-        DataError: A feature, ratio, score or weight is not finite; a class is empty; the weights of
-            a class do not sum to something positive.
+        DataError: A feature, ratio, score or weight is not finite; a label is neither 0 nor 1; a
+            class is empty; the weights of a class do not sum to something positive.
     """
     n, n_params = gold.n_events, gold.n_params
     shapes = {
@@ -233,5 +269,9 @@ def check_gold(gold: Gold) -> None:
         if getattr(gold, name) is not None:
             require_finite_events(getattr(gold, name), name)
     label, weight = np.asarray(gold.label), np.asarray(gold.weight)
+    strange = np.flatnonzero((label != 0) & (label != 1))
+    if strange.size:
+        event = int(strange[0])
+        raise DataError(f"Argument `label` must be 0 or 1, but event {event} has {label[event]}.")
     for value in (0, 1):
         _require_class(value, weight[label == value])

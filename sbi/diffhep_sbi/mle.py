@@ -242,5 +242,6 @@ def require_converged(is_converged: Array, what: str) -> None:
     failed = int(jnp.sum(~is_converged))
     raise ConvergenceError(
         f"The {what} did not converge: {failed} of {is_converged.size} fits are not at a maximum "
-        f"after {MAX_STEPS} steps; check the bounds and the starting values."
+        f"after {MAX_STEPS} steps; check the bounds, the starting values, and that `n_rows` holds "
+        "the events of a toy."
     )

@@ -96,6 +96,9 @@ class Morpher(eqx.Module):
         shape = (len(self.powers), len(self.powers[0]))
         rule = f"be of shape {shape} for as many monomials"
         require_shape(self.basis.shape == shape, "basis", rule, f"shape {self.basis.shape}")
+        require(bool(np.all(np.isfinite(self.basis))), "basis", "be finite", self.basis.tolist())
+        whole = all(power >= 0 for row in self.powers for power in row)
+        require(whole, "powers", "hold no negative exponents", self.powers)
         condition = float(np.linalg.cond(np.asarray(self.monomials(self.basis))))
         rule = "span all monomials: no point may follow from the others"
         good = condition < _LARGEST_CONDITION

@@ -7,25 +7,24 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
 from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.checks import as_integer, concrete, require, require_real, require_shape
 from diffhep.core.errors import DataError
-from diffhep.core.fit import fit_ensemble
 from diffhep.core.progress import Show
 from diffhep.core.rng import check_key, key_for, keys_for_chains
 from diffhep.core.typing import Key, Scalar
-from diffhep_sbi.gold import Gold, check_gold, require_finite_events
+from diffhep_sbi.gold import Gold, Split, check_gold, require_finite_events
 from diffhep_sbi.losses import METHODS, Method
 from diffhep_sbi.networks import AbstractNetwork, NetworkBuilder, mlp
-from diffhep_sbi.standardisation import Standard, standardise, standards
+from diffhep_sbi.standardisation import Standard, balanced_weights, standardise, standards
+from diffhep_sbi.training import Objective, train_members
 
 __citations__ = ("arXiv:1805.00020", "arXiv:1808.00973", "arXiv:2412.01548")
 
-_DECAY = 0.01
-"""The last learning rate over the first, arXiv:1805.00020."""
+MARGIN = 0.01
+"""Widths beyond the outermost training events that still count as within their range."""
 
 _BATCH = 65_536
 """Events evaluated at once, to bound memory."""
@@ -107,7 +106,8 @@ class RatioEnsemble(eqx.Module):
             theta: Numerator; one for all events.
 
         Returns:
-            The log-ratio of every event, in double precision where that is on.
+            The log-ratio of every event, in double precision where that is on. Outside the trained
+            range there is a warning with the distance, unless theta is traced.
 
         Raises:
             ShapeError: Features or parameters have another shape than in training.
@@ -116,8 +116,12 @@ class RatioEnsemble(eqx.Module):
         self._require_shapes(x, theta)
         if concrete(x) is not None:
             require_finite_events(x)
-        self.warn_outside(theta)
-        return jnp.mean(self.member_log_ratios(x, theta), axis=0)
+        mean = jnp.mean(self.member_log_ratios(x, theta), axis=0)
+        known = all(concrete(value) is not None for value in (theta, self.low, self.high))
+        # A local ratio was trained at one point on purpose.
+        if known and self.method != "sally":
+            self.warn_outside(theta)
+        return mean
 
     def spread(
         self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
@@ -141,7 +145,6 @@ class RatioEnsemble(eqx.Module):
             ShapeError: As for `log_ratio`.
         """
         self._require_shapes(x, theta)
-        self.warn_outside(theta)
 
         def of_one(event: Float[Array, "*feature"]) -> Float[Array, " param"]:
             return jax.grad(lambda point: self.log_ratio(event[None], point)[0])(theta)
@@ -199,21 +202,16 @@ class RatioEnsemble(eqx.Module):
     def warn_outside(self, theta: Any) -> None:
         """Warn where theta lies outside the trained range, with the distance.
 
-        A local ratio has no range.
-
         Args:
-            theta: Parameters, shape (param,); while they are traced they are not looked at.
+            theta: Parameters, shape (param,).
         """
-        traced = any(concrete(value) is None for value in (theta, self.low, self.high))
-        if traced or isinstance(self.members, LocalRatio):
-            return
         distance = self.distance_outside(theta)
-        if distance > 0:
+        if distance > MARGIN:
             warnings.warn(
                 f"theta = {np.asarray(theta).tolist()} lies {distance:.3g} widths outside the "
                 f"trained range from {np.asarray(self.low).tolist()} to "
                 f"{np.asarray(self.high).tolist()}: the learned ratio means nothing there.",
-                stacklevel=2,
+                stacklevel=3,
             )
 
     def _require_shapes(self, x: Any, theta: Any) -> None:
@@ -222,27 +220,6 @@ class RatioEnsemble(eqx.Module):
         require_shape(found == expected, "x", rule, f"events of shape {found}")
         expected, found = self.low.shape, jnp.shape(theta)
         require_shape(found == expected, "theta", f"have shape {expected}", f"shape {found}")
-
-
-class _Objective(eqx.Module):
-    """A method's loss on random batches of training events, and on held-out ones beside."""
-
-    train: Gold
-    held_out: Gold
-    method: Method = eqx.field(static=True)
-    alpha: float = eqx.field(static=True)
-    batch: int = eqx.field(static=True)
-
-    def __call__(self, model: Any, key: Key, step: Array) -> tuple[Scalar, dict[str, Scalar]]:
-        keys = jax.random.split(key)
-        losses = [
-            self.method.loss(model, part.take(self._draw(part, part_key)), self.alpha)
-            for part, part_key in zip((self.train, self.held_out), keys, strict=True)
-        ]
-        return losses[0], {"held_out": jax.lax.stop_gradient(losses[1])}
-
-    def _draw(self, part: Gold, key: Key) -> Array:
-        return jax.random.randint(key, (self.batch,), 0, part.n_events)
 
 
 def fit_ratio(
@@ -264,6 +241,7 @@ def fit_ratio(
 
     Adam with a cosine decay to a hundredth of the learning rate; the networks kept are those of the
     epoch with the lowest loss on held-out events. All members train side by side in one program.
+    Classes of different size or sum of weights are scaled to weigh the same.
 
     | method | learns from | loss |
     |---|---|---|
@@ -311,35 +289,28 @@ def fit_ratio(
     require_real(learning_rate, "learning_rate", "be finite and not negative", low=0.0)
     # On the host: every new shape would compile a dozen small programs.
     prepared, theta1 = _prepare(jax.tree.map(np.asarray, gold), method, chosen)
-    parts = prepared.split(held_out, key=key_for(key, "split"))
+    parts = _balanced(prepared.split(held_out, key=key_for(key, "split")), method, chosen)
     build = mlp() if network is None else network
     features, params = standards(parts.train, method)
     weight = float(np.mean(parts.train.weight))
     train, other = (standardise(part, features, params, weight) for part in parts)
     features, params = jax.tree.map(jnp.asarray, (features, params))
     models = _members(gold, method, build, keys_for_chains(key_for(key, "networks"), n_members))
-    steps = max(1, parts.train.n_events // batch)
-    n_steps = n_epochs * steps
-    fitted = fit_ensemble(
-        _Objective(train, other, chosen, chosen.alpha if alpha is None else float(alpha), batch),
+    trained = train_members(
+        Objective(train, other, chosen, chosen.alpha if alpha is None else float(alpha), batch),
         models,
-        n_steps,
-        key=key_for(key, "fit"),
-        learning_rate=optax.cosine_decay_schedule(learning_rate, n_steps, _DECAY),
-        best_window=steps,
-        best_by="held_out",
-        chunk=max(1, min(steps, n_steps)),
+        n_events=parts.train.n_events,
+        n_epochs=n_epochs,
+        batch=batch,
+        learning_rate=learning_rate,
         checkpoint=checkpoint,
         name=f"fit_ratio {method}",
         progress=progress,
+        key=key_for(key, "fit"),
     )
-    members = fitted.best_model
+    members = trained.members
     if method == "sally":
         members = _normalise(members, train)
-    loss, other_loss = (
-        fitted.history[name].reshape(n_epochs, steps, n_members).mean(axis=1)
-        for name in ("loss", "held_out")
-    )
     return RatioEnsemble(
         members=members,
         features=features,
@@ -347,8 +318,8 @@ def fit_ratio(
         theta1=None if theta1 is None else jnp.asarray(theta1),
         low=jnp.asarray(prepared.theta0.min(axis=0)),
         high=jnp.asarray(prepared.theta0.max(axis=0)),
-        training_loss=jnp.asarray(loss),
-        held_out_loss=jnp.asarray(other_loss),
+        training_loss=trained.training_loss,
+        held_out_loss=trained.held_out_loss,
         method=method,
     )
 
@@ -377,6 +348,15 @@ def _prepare(gold: Gold, name: str, method: Method) -> tuple[Gold, Any]:
         require(at_one, "gold.theta0", "be theta1 in all events for sally", "another point")
         gold = eqx.tree_at(lambda g: g.label, gold, np.zeros_like(gold.label))
     return gold, theta1
+
+
+def _balanced(parts: Split, name: str, method: Method) -> Split:
+    """The same with classes of equal weight, where a method has two."""
+    if method.is_contrastive or name == "sally":
+        return parts
+    for part in parts:
+        check_gold(part)
+    return Split(*(eqx.tree_at(lambda g: g.weight, part, balanced_weights(part)) for part in parts))
 
 
 def _members(gold: Gold, method: str, build: NetworkBuilder, keys: Any) -> Any:

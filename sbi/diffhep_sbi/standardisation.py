@@ -1,4 +1,4 @@
-"""Standardisation of events and parameters, from what is trained on alone."""
+"""Standardisation of events, parameters and weights, from what is trained on alone."""
 
 from typing import Any
 
@@ -10,6 +10,9 @@ from jaxtyping import Array, Float
 from diffhep_sbi.gold import Gold
 
 __citations__ = ("arXiv:1805.00020",)
+
+_LEAST_OF_CLASS = 100
+"""Events of a class at a point whose sum of weights is known well enough to be divided by."""
 
 
 class Standard(eqx.Module):
@@ -53,6 +56,30 @@ def standards(train: Gold, method: str) -> tuple[Standard, Standard]:
 def _scale(variance: np.ndarray) -> np.ndarray:
     """Standard deviations; 1 for what does not vary."""
     return np.where(variance > 0, np.sqrt(variance), 1.0)
+
+
+def balanced_weights(gold: Gold) -> np.ndarray:
+    """Weights with which both classes weigh the same.
+
+    The losses take the classes to be equally likely. They are not where one has more events, or
+    where signed weights leave a class less than its events.
+
+    Args:
+        gold: Events of both classes.
+
+    Returns:
+        The weights, scaled for each class: at each point where all points have enough events of
+        both, in total otherwise.
+    """
+    weight, label = np.asarray(gold.weight, float), np.asarray(gold.label)
+    points, place = np.unique(np.asarray(gold.theta0), axis=0, return_inverse=True)
+    group = 2 * place.reshape(-1) + label
+    counts = np.bincount(group, minlength=2 * len(points))
+    sums = np.bincount(group, weight, minlength=2 * len(points))
+    if counts.min() < _LEAST_OF_CLASS or sums.min() <= 0:
+        group, sums = label, np.bincount(label, weight, minlength=2)
+    totals = sums.reshape(-1, 2).mean(axis=1)
+    return weight * np.repeat(totals, 2)[group] / sums[group]
 
 
 def standardise(gold: Gold, features: Standard, params: Standard, weight: float) -> Gold:

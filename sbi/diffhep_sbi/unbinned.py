@@ -8,7 +8,7 @@ Reference:
     ATLAS, arXiv:2412.01600; arXiv:1805.00020.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -18,13 +18,14 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from diffhep.core.checks import require
+from diffhep.core.checks import require, require_shape, require_type
 from diffhep.core.errors import ConfigError
 from diffhep.core.rng import key_for
 from diffhep.core.typing import Key, Scalar
 from diffhep_sbi.events import Events, build_events
 from diffhep_sbi.interpolation import smooth_factor
 from diffhep_sbi.likelihood import AbstractChannel, Values
+from diffhep_sbi.ratio import MARGIN
 
 __citations__ = ("arXiv:2412.01600", "arXiv:1805.00020")
 
@@ -86,7 +87,8 @@ class UnbinnedChannel(AbstractChannel):
         names: Parameters that make up the `theta` of both.
         reference: Events whose weights, divided by their sum, stand for p(x|reference): for
             Asimov data, and for toys where there is no `simulate`.
-        n_rows: Room for the events of a toy.
+        n_rows: Room for the events of a toy. One that has more of them gets weights NaN, and its
+            fit fails; see `room_for`.
         nuisances: Nuisance parameters through their variations.
         simulate: `simulate(theta, n, key=key)` draws n events at nominal nuisance parameters;
             toys are drawn from the reference by their ratio where it is left out.
@@ -120,10 +122,32 @@ class UnbinnedChannel(AbstractChannel):
         return (*self.names, *(nuisance.name for nuisance in self.nuisances))
 
     def events(
-        self, x: ArrayLike | Mapping[str, ArrayLike], weight: ArrayLike | None = None
+        self,
+        x: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        features: Sequence[str] | None = None,
     ) -> Events:
-        """Observed events in the channel's form; see `build_events`."""
-        return build_events(x, weight, n_rows=self.n_rows, features=self.features)
+        """Observed events in the channel's form; see `build_events`.
+
+        Args:
+            x: Features, as for `build_events`.
+            weight: Weights.
+            features: Names of the columns of `x`, which must be the channel's in its order.
+
+        Returns:
+            The events.
+
+        Raises:
+            ConfigError: The columns have other names.
+            ShapeError: There are not as many columns as in the reference, or as for
+                `build_events`.
+            DataError: As for `build_events`.
+        """
+        require_names(features, self.features)
+        built = build_events(x, weight, n_rows=self.n_rows, features=self.features)
+        require_columns(built.x, self.reference.x.shape[1])
+        return built
 
     def rate(self, values: Values) -> Scalar:
         """Expected number of events, variations included."""
@@ -140,22 +164,42 @@ class UnbinnedChannel(AbstractChannel):
             total = total + nuisance.log_factor(x, theta, values.one(nuisance.name))
         return total
 
-    def log_prob(self, values: Values, data: Events) -> Scalar:
+    def log_prob(self, values: Values, data: Any) -> Scalar:
         """The extended log-likelihood, less that of the reference at unit rate."""
+        require_type(data, Events, "observation", f"hold what `events` of `{self.name}` returns")
         rate = self.rate(values)
         each = jnp.log(rate) + self.log_ratio(values, data.x)
         return jnp.sum(jnp.where(data.weight == 0.0, 0.0, data.weight * each)) - rate
 
     def expected(self, values: Values) -> Events:
-        """The reference, weighted to the expected events."""
+        r"""The reference, weighted to the expected events.
+
+        Its scores have the mean 0, as those of all events of `values` have, by factors
+        $1 + \lambda\cdot(t - \bar t)$: a sample's own mean would move the best fit by as much as
+        its statistical error.
+        """
         share = self._share(values)
-        return Events(self.reference.x, self.rate(values) * share)
+        at = values.of(self.parameters)
+
+        def log_ratio(theta: Array) -> Array:
+            return self.log_ratio(Values(self.parameters, theta), self.reference.x)
+
+        score = jax.jacfwd(log_ratio)(at)
+        mean = share @ score
+        centred = score - mean
+        spread = jnp.einsum("e,ei,ej->ij", share, centred, centred)
+        unit = jnp.sqrt(jnp.where(jnp.diagonal(spread) > 0.0, jnp.diagonal(spread), 1.0))
+        # Parameters that say the same, or nothing, leave directions without spread.
+        inverse = jnp.linalg.pinv(spread / jnp.outer(unit, unit), rtol=1e-8, hermitian=True)
+        factor = 1.0 - (centred / unit) @ (inverse @ (mean / unit))
+        return Events(self.reference.x, self.rate(values) * share * factor)
 
     def sample(self, key: Key, values: Values) -> Events:
-        """A Poisson number of events, at most `n_rows`."""
+        """A Poisson number of events; weights NaN where they are more than `n_rows`."""
         rate = self.rate(values)
         n_events = jax.random.poisson(key_for(key, "number"), rate)
         weight = (jnp.arange(self.n_rows) < n_events).astype(float)
+        weight = jnp.where(n_events > self.n_rows, jnp.nan, weight)
         draw = key_for(key, "events")
         if self.simulate is not None:
             return Events(self.simulate(values.of(self.names), self.n_rows, key=draw), weight)
@@ -175,7 +219,8 @@ class UnbinnedChannel(AbstractChannel):
             return
         for name, low, high in zip(self.names, *map(np.asarray, self.trained), strict=True):
             wanted = np.atleast_1d(values.get(name, np.array([])))
-            outside = wanted[(wanted < low) | (wanted > high)]
+            margin = MARGIN * (high - low)
+            outside = wanted[(wanted < low - margin) | (wanted > high + margin)]
             if outside.size:
                 beyond = np.maximum(low - outside, outside - high)
                 value, distance = outside[np.argmax(beyond)], beyond.max() / (high - low)
@@ -183,6 +228,38 @@ class UnbinnedChannel(AbstractChannel):
                     f"Argument `{name}` must lie in the trained range {low:g} to {high:g}, but it "
                     f"is {value:g}, outside by {distance:.3g} of the range."
                 )
+
+
+def require_names(given: Sequence[str] | None, known: Sequence[str] | None) -> None:
+    """Raise a `ConfigError` where observed columns have other names than those of the channel.
+
+    Args:
+        given: Names of the observed columns, or None where they have none.
+        known: Those of the channel.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    if given is None:
+        return
+    expected = None if known is None else list(known)
+    rule = f"be those of the channel, {expected}"
+    require(list(given) == expected, "features", rule, list(given))
+
+
+def require_columns(x: Float[Array, "event feature"], n_columns: int) -> None:
+    """Raise a `ShapeError` where observed events have not the columns of simulated ones.
+
+    Args:
+        x: Observed events.
+        n_columns: Columns of the simulated ones.
+
+    Raises:
+        ShapeError: There are others.
+    """
+    found = x.shape[1]
+    rule = f"have {n_columns} columns, as the reference"
+    require_shape(found == n_columns, "x", rule, f"{found}")
 
 
 def room_for(rate: float) -> int:

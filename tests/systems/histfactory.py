@@ -15,13 +15,13 @@ PROFILED = (0.0, 0.5, 1.0, 1.5, 2.0)
 TESTED = 1.0
 
 
-def _workspace(samples: list[Any], observed: list[float], parameters: list[Any]) -> dict:
-    """A workspace of one channel whose parameter of interest is mu."""
+def _workspace(channels: dict[str, Any], observed: Any, poi: str, parameters: list[Any]) -> dict:
+    """A workspace of channels, each a list of samples."""
     return {
         "version": "1.0.0",
-        "channels": [{"name": "channel", "samples": samples}],
-        "measurements": [{"name": "fit", "config": {"poi": "mu", "parameters": parameters}}],
-        "observations": [{"name": "channel", "data": observed}],
+        "channels": [{"name": name, "samples": made} for name, made in channels.items()],
+        "measurements": [{"name": "fit", "config": {"poi": poi, "parameters": parameters}}],
+        "observations": [{"name": name, "data": data} for name, data in observed.items()],
     }
 
 
@@ -31,57 +31,63 @@ def _sample(name: str, data: list[float], *modifiers: tuple[str, str, Any]) -> d
     return {"name": name, "data": data, "modifiers": made}
 
 
-def workspaces() -> dict[str, dict]:
-    """One with uncorrelated, one with correlated shapes, and the HistFactory manual's example."""
-    signal = _sample("signal", [12.0, 11.0], ("normfactor", "mu", None))
-    shapes = {"hi_data": [45.0, 57.0], "lo_data": [55.0, 47.0]}
+def _simple(*background: tuple[str, str, Any]) -> dict:
+    """The two bins of the examples of `pyhf.simplemodels`."""
+    samples = [
+        _sample("signal", [12.0, 11.0], ("normfactor", "mu", None)),
+        _sample("background", [50.0, 52.0], *background),
+    ]
+    return _workspace({"singlechannel": samples}, {"singlechannel": [51.0, 48.0]}, "mu", [])
+
+
+def _imported() -> dict:
+    """The notebook "XML Import/Export": luminosity and one uncertainty are fixed."""
     five = {"hi": 1.05, "lo": 0.95}
+    luminosity = ("lumi", "lumi", None)
+    samples = [
+        _sample(
+            "signal",
+            [20.0, 10.0],
+            ("normsys", "syst1", five),
+            ("normfactor", "SigXsecOverSM", None),
+        ),
+        _sample(
+            "background1",
+            [100.0, 0.0],
+            luminosity,
+            ("staterror", "staterror_channel1", [5.000000074505806, 0.0]),
+            ("normsys", "syst2", five),
+        ),
+        _sample(
+            "background2",
+            [0.0, 100.0],
+            luminosity,
+            ("staterror", "staterror_channel1", [0.0, 10.0]),
+            ("normsys", "syst3", five),
+        ),
+    ]
+    parameters = [
+        {
+            "name": "lumi",
+            "auxdata": [1.0],
+            "sigmas": [0.1],
+            "bounds": [[0.5, 1.5]],
+            "inits": [1.0],
+            "fixed": True,
+        },
+        {"name": "syst1", "fixed": True},
+    ]
+    observed = {"channel1": [122.0, 112.0]}
+    return _workspace({"channel1": samples}, observed, "SigXsecOverSM", parameters)
+
+
+def workspaces() -> dict[str, dict]:
+    """The examples of `pyhf.simplemodels`, and one of a notebook of the documentation."""
+    shapes = {"hi_data": [45.0, 57.0], "lo_data": [55.0, 47.0]}
     return {
-        "uncorrelated": _workspace(
-            [signal, _sample("background", [50.0, 52.0], ("shapesys", "gamma", [3.0, 7.0]))],
-            [51.0, 48.0],
-            [],
-        ),
-        "correlated": _workspace(
-            [signal, _sample("background", [50.0, 52.0], ("histosys", "shape", shapes))],
-            [51.0, 48.0],
-            [],
-        ),
-        "manual": _workspace(
-            [
-                _sample(
-                    "signal",
-                    [20.0, 10.0],
-                    ("normfactor", "mu", None),
-                    ("normsys", "syst1", five),
-                    ("lumi", "lumi", None),
-                ),
-                _sample(
-                    "background1",
-                    [100.0, 0.0],
-                    ("staterror", "stat", [5.0, 0.0]),
-                    ("normsys", "syst2", five),
-                    ("lumi", "lumi", None),
-                ),
-                _sample(
-                    "background2",
-                    [0.0, 100.0],
-                    ("staterror", "stat", [0.0, 10.0]),
-                    ("normsys", "syst3", five),
-                    ("lumi", "lumi", None),
-                ),
-            ],
-            [122.0, 112.0],
-            [
-                {
-                    "name": "lumi",
-                    "auxdata": [1.0],
-                    "sigmas": [0.1],
-                    "bounds": [[0.5, 1.5]],
-                    "inits": [1.0],
-                }
-            ],
-        ),
+        "uncorrelated": _simple(("shapesys", "uncorr_bkguncrt", [3.0, 7.0])),
+        "correlated": _simple(("histosys", "correlated_bkg_uncertainty", shapes)),
+        "imported": _imported(),
     }
 
 
@@ -101,9 +107,7 @@ def reference(workspace: dict) -> dict[str, Any]:
         TESTED, data, model, test_stat="qtilde", return_expected_set=True
     )
     limit, bands = pyhf.infer.intervals.upper_limits.upper_limit(data, model, rtol=1e-7)
-    names = [
-        name.replace("[0]", "") if name == "mu[0]" else name for name in model.config.par_names
-    ]
+    names = model.config.par_names
     return {
         "best": dict(zip(names, np.asarray(best).tolist(), strict=True)),
         "minus_two_log_likelihood": float(value),

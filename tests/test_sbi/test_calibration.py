@@ -140,6 +140,7 @@ def test_normalisation_and_effective_size_of_known_weights():
     assert mean == pytest.approx(1.0)
     assert error == pytest.approx(np.sqrt(0.5) / 4)
     assert effective_sample_size(np.log([1.0, 1.0, 1e-300])) == pytest.approx(2.0)
+    assert effective_sample_size(np.zeros(4), np.array([1.0, 1, 1, -1])) == pytest.approx(1.0)
 
 
 def test_bad_settings_are_named(exact, held_out, key):
@@ -150,5 +151,9 @@ def test_bad_settings_are_named(exact, held_out, key):
     signed = eqx.tree_at(lambda gold: gold.weight, held_out, held_out.weight.at[0].set(-1.0))
     with pytest.raises(DataError, match="positive weights for isotonic"):
         calibrate(exact, signed, "isotonic")
+    moved = eqx.tree_at(lambda gold: gold.theta1, held_out, held_out.theta1 + 0.1)
+    for judge in (lambda: calibrate(exact, moved), lambda: report(exact, moved, key=key)):
+        with pytest.raises(ConfigError, match=r"must be the denominator \[0.0, 0.0\] of the ratio"):
+            judge()
     with pytest.raises(ConfigError, match="`tolerance` must"):
         report(exact, held_out, tolerance=-1.0, key=key)

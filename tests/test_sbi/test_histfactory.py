@@ -14,7 +14,11 @@ from diffhep_sbi.io.histfactory import read_workspace
 from diffhep_sbi.mle import profile
 from tests.systems.histfactory import FILE, PROFILED, TESTED, workspaces
 
-pytestmark = pytest.mark.fast
+# pyhf imports what newer versions of jsonschema call deprecated.
+pytestmark = [
+    pytest.mark.fast,
+    pytest.mark.filterwarnings("ignore:.*jsonschema:DeprecationWarning"),
+]
 
 # What the issue of a limit is quoted to; pyhf's own minimiser ends within 1e-5.
 TOLERANCE = 1e-4
@@ -47,6 +51,22 @@ def test_all_fits_and_limits_are_those_of_pyhf(name):
     np.testing.assert_allclose(found.expected, expected["expected_limits"], atol=TOLERANCE)
 
 
+def test_the_simple_workspaces_are_those_of_pyhf():
+    simple = pytest.importorskip("pyhf").simplemodels
+    signal, background = [12.0, 11.0], [50.0, 52.0]
+    made = {
+        "uncorrelated": simple.uncorrelated_background(signal, background, [3.0, 7.0]),
+        "correlated": simple.correlated_background(signal, background, [45.0, 57.0], [55.0, 47.0]),
+    }
+    for name, model in made.items():
+        ours = CASES[name]["workspace"]["channels"]
+        theirs = model.spec["channels"]
+        assert sorted(ours[0]["samples"], key=str) == sorted(
+            ({**s, "modifiers": [dict(m) for m in s["modifiers"]]} for s in theirs[0]["samples"]),
+            key=str,
+        )
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_likelihood_at_the_best_fit_is_that_of_pyhf(name):
     likelihood = read_workspace(CASES[name]["workspace"])
@@ -70,7 +90,7 @@ def test_densities_are_those_of_pyhf_anywhere(name):
     for _ in range(5):
         values = dict(zip(likelihood.names, likelihood.start.tolist(), strict=True))
         values = {label: at + generator.normal(0.0, 0.4) for label, at in values.items()}
-        values |= {"mu": abs(values["mu"])}
+        values |= {likelihood.poi: abs(values[likelihood.poi])}
         theta = jnp.array([values[label] for label in likelihood.names])
         order = [values[label] for label in model.config.par_names]
         expected = float(model.logpdf(order, space.data(model))[0])
@@ -79,11 +99,14 @@ def test_densities_are_those_of_pyhf_anywhere(name):
 
 def test_a_file_is_read_and_names_are_settled(tmp_path):
     file = tmp_path / "workspace.json"
-    file.write_text(json.dumps(workspaces()["manual"]))
+    file.write_text(json.dumps(workspaces()["imported"]))
     likelihood = read_workspace(file, measurement="fit")
-    assert likelihood.poi == "mu"
-    assert {"lumi", "syst1", "stat[0]", "stat[1]"} < set(likelihood.names)
-    assert likelihood.parameters[likelihood.index("lumi")].high == 1.5
+    assert likelihood.poi == "SigXsecOverSM"
+    errors = {f"staterror_channel1[{index}]" for index in (0, 1)}
+    assert {"lumi", "syst1", *errors} < set(likelihood.names)
+    luminosity = likelihood.parameters[likelihood.index("lumi")]
+    assert luminosity.high == 1.5
+    assert luminosity.is_fixed
 
 
 def test_bad_workspaces_are_named(tmp_path):

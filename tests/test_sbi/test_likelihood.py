@@ -70,6 +70,50 @@ def test_asimov_data_have_no_slope(problem, likelihood):
     np.testing.assert_allclose(terms, np.diag([0.0, 100.0]), atol=1e-10)
 
 
+def test_asimov_data_of_a_sample_have_no_slope_either(problem, key):
+    """300 events stand for the reference; their mean score would move the fit by 0.3 errors."""
+    values = Values(problem.names, THETA)
+    sample = problem.quadrature()
+    rows = jax.random.choice(key, sample.x.shape[0], (300,), p=sample.weight / sample.weight.sum())
+    channel = UnbinnedChannel(
+        problem, problem.expected_events, problem.names, build_events(sample.x[rows]), 60
+    )
+
+    @jax.jit
+    def at():
+        data = channel.expected(values)
+
+        def log_prob(theta):
+            return channel.log_prob(Values(problem.names, theta), data)
+
+        return data.weight, jax.grad(log_prob)(THETA)
+
+    weight, slope = at()
+    assert float(weight.sum()) == pytest.approx(float(channel.rate(values)), rel=1e-12)
+    np.testing.assert_allclose(slope, 0.0, atol=1e-9)
+
+
+def test_a_toy_without_room_says_so(problem, key):
+    channel = UnbinnedChannel(
+        problem, problem.expected_events, problem.names, problem.quadrature(), 20
+    )
+    draw = jax.jit(jax.vmap(lambda k: channel.sample(k, Values(problem.names, THETA)).weight.sum()))
+    numbers = np.asarray(draw(jax.random.split(key, 100)))
+    assert np.nanmax(numbers) <= 20
+    assert np.isnan(numbers).sum() > 50
+
+
+def test_observed_data_with_other_columns_are_refused(problem, likelihood):
+    channel = likelihood.channels[0]
+    assert channel.events([0.3], features=["x"]).x.shape[1] == 1
+    with pytest.raises(ConfigError, match=r"`features` must be those of the channel, \['x'\]"):
+        channel.events([0.3], features=["mass"])
+    with pytest.raises(ShapeError, match="`x` must have 1 columns, as the reference"):
+        channel.events(np.ones((3, 2)))
+    with pytest.raises(ConfigError, match="hold what `events` of `events` returns"):
+        likelihood.with_observed(np.ones((3, 1))).log_prob(THETA)
+
+
 def test_toys_have_the_rate_and_the_constraint(likelihood, key):
     toys = jax.jit(lambda key: sample_toys(likelihood, THETA, 2000, key=key))(key)
     number = np.asarray(toys.channels[0].weight.sum(1))
@@ -216,14 +260,6 @@ def test_bad_events_are_named():
         build_events(np.ones((2, 1)), weight=[1.0])
     with pytest.raises(ShapeError, match="hold the 2 events"):
         build_events(np.ones((2, 1)), n_rows=1)
-    with pytest.raises(ShapeError, match="must have the columns x, c, but it has 1 columns"):
-        build_events([0.1, 0.2], features=("x", "c"))
-    with pytest.raises(DataError, match="must have the columns x, c, but it has x, mass"):
-        build_events({"x": [0.1], "mass": [0.2]}, features=("x", "c"))
-    with pytest.raises(ShapeError, match="must have columns of one length"):
-        build_events({"x": [0.1], "c": [0.2, 0.3]}, features=("x", "c"))
-    named = build_events({"c": [0.2, 0.3], "x": [0.1, 0.0]}, features=("x", "c"))
-    np.testing.assert_array_equal(named.x, [[0.1, 0.2], [0.0, 0.3]])
     with pytest.raises(ShapeError, match=r"shape \(event, feature\)"):
         build_events(np.ones((0, 1)))
 

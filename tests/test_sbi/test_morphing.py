@@ -81,6 +81,8 @@ def test_a_basis_that_cannot_morph_is_refused():
     line = np.stack([np.linspace(-1, 1, 6), np.linspace(-1, 1, 6)], axis=1)
     with pytest.raises(ConfigError, match="`basis` must span all monomials"):
         Morpher(line, powers)
+    with pytest.raises(ConfigError, match="`basis` must be finite"):
+        Morpher(np.full((6, 2), np.nan), powers)
     with pytest.raises(ShapeError, match=r"`basis` must be of shape \(6, 2\)"):
         Morpher(np.zeros((5, 2)), powers)
     with pytest.raises(ConfigError, match="`high` must lie above"):

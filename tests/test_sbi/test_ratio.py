@@ -8,8 +8,18 @@ import pytest
 
 from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.errors import ConfigError, DataError, ShapeError
-from diffhep_sbi import ExactRatio, deep_set, fit_ratio, mine, mlp, residual_mlp, transformer
+from diffhep_sbi import (
+    ExactRatio,
+    deep_set,
+    fit_ratio,
+    join,
+    mine,
+    mlp,
+    residual_mlp,
+    transformer,
+)
 from diffhep_sbi.losses import METHODS
+from diffhep_sbi.standardisation import balanced_weights
 
 pytestmark = pytest.mark.fast
 
@@ -96,7 +106,7 @@ def test_training_finds_the_ratio_and_its_score(problem, gold, key):
     assert fitted.distance_outside(theta) == 0.0
     assert fitted.distance_outside(jnp.array([9.0, 0.0])) > 1.0
     with pytest.warns(UserWarning, match="widths outside the trained range"):
-        fitted.log_ratio(x[:1], jnp.array([9.0, 0.0]))
+        fitted.log_ratio(x[:2], jnp.array([9.0, 0.0]))
     with pytest.raises(DataError, match="in event 2 column 1 is nan"):
         fitted.log_ratio(x[:4].at[2, 1].set(jnp.nan), theta)
     members = [fitted.member(index).log_ratio(x[:9], theta) for index in range(2)]
@@ -185,6 +195,50 @@ def test_clouds_are_standardised_without_their_padding(key):
     np.testing.assert_array_equal(fitted.features.shift[:, 1], 0.0)
 
 
+@pytest.mark.parametrize("kind", ["more of a class", "signed weights"])
+def test_classes_are_balanced_whatever_their_number_and_sign(kind, gold):
+    """At the exact ratio the loss is stationary in its level only where classes weigh the same."""
+    label = np.asarray(gold.label)
+    if kind == "more of a class":
+        gold = gold.take(np.concatenate([np.flatnonzero(label == 0)[:3000], np.flatnonzero(label)]))
+    else:
+        # Signs that know nothing of the event leave its density as it is.
+        negative = np.random.default_rng(0).random(label.size) < np.where(label == 0, 0.3, 0.05)
+        gold = eqx.tree_at(lambda g: g.weight, gold, np.where(negative, -1.0, 1.0))
+    weight, label = balanced_weights(gold), np.asarray(gold.label)
+    sums = np.bincount(label, weight)
+    assert sums[0] == pytest.approx(sums[1], rel=1e-12)
+    np.testing.assert_array_equal(np.sign(weight), np.sign(gold.weight))
+
+
+def test_classes_are_balanced_at_every_point_of_many_events(problem, key):
+    parts = [
+        mine(problem.simulator, point, THETA1, n_events=300, key=key) for point in np.eye(2) * 0.1
+    ]
+    both = join(parts[0], parts[1].take(slice(150, None)))
+    weight, at = balanced_weights(both), np.asarray(both.theta0)[:, 0] > 0.05
+    for mask in (at, ~at):
+        sums = np.bincount(np.asarray(both.label)[mask], weight[mask])
+        assert sums[0] == pytest.approx(sums[1], rel=1e-12)
+
+
+def test_training_on_unequal_classes_finds_the_same_level(problem, gold, key):
+    """Four events of class 1 to one of class 0 would shift a log-ratio by log 4."""
+    label = np.asarray(gold.label)
+    rows = np.concatenate([np.flatnonzero(label == 0)[:2500], np.flatnonzero(label == 1)[:10_000]])
+    fitted = fit_ratio(
+        gold.take(rows),
+        "carl",
+        network=mlp(16, 2),
+        n_members=1,
+        n_epochs=6,
+        learning_rate=5e-3,
+        progress=False,
+        key=key,
+    )
+    assert abs(float(jnp.mean(fitted.log_ratio(gold.x[-2000:], THETA1)))) < 0.3
+
+
 def test_gold_that_cannot_be_learned_from_is_refused(gold, key):
     few = gold.take(jnp.arange(0, 40_000, 400))
     options = {"progress": False, "key": key}
@@ -199,6 +253,9 @@ def test_gold_that_cannot_be_learned_from_is_refused(gold, key):
     one_class = few.take(np.asarray(few.label) == 0)
     with pytest.raises(DataError, match="must have events of class 1, but it has none"):
         fit_ratio(one_class, "carl", **options)
+    strange = eqx.tree_at(lambda g: g.label, few, few.label.at[3].set(2))
+    with pytest.raises(DataError, match="`label` must be 0 or 1, but event 3 has 2"):
+        fit_ratio(strange, "carl", **options)
     negative = eqx.tree_at(lambda g: g.weight, few, -few.weight)
     with pytest.raises(DataError, match="`weight` must sum to more than 0 in class 0"):
         fit_ratio(negative, "carl", **options)
