@@ -65,6 +65,7 @@ from diffhep_sbi.networks import residual_mlp as residual_mlp
 from diffhep_sbi.networks import transformer as transformer
 from diffhep_sbi.neyman import coverage as coverage
 from diffhep_sbi.neyman import neyman as neyman
+from diffhep_sbi.normalised import normalise as normalise
 from diffhep_sbi.posterior import posterior as posterior
 from diffhep_sbi.posterior import posteriors as posteriors
 from diffhep_sbi.problems import ExactRatio as ExactRatio
