@@ -107,6 +107,10 @@ def test_training_finds_the_ratio_and_its_score(problem, gold, key):
     assert fitted.distance_outside(jnp.array([9.0, 0.0])) > 1.0
     with pytest.warns(UserWarning, match="widths outside the trained range"):
         fitted.log_ratio(x[:2], jnp.array([9.0, 0.0]))
+    with pytest.raises(DataError, match="in event 2 column 1 is nan"):
+        fitted.log_ratio(x[:4].at[2, 1].set(jnp.nan), theta)
+    members = [fitted.member(index).log_ratio(x[:9], theta) for index in range(2)]
+    np.testing.assert_allclose(fitted.log_ratio(x[:9], theta), sum(members) / 2, rtol=1e-12)
     with pytest.raises(ShapeError, match=r"`x` must have events of shape \(2,\)"):
         fitted.log_ratio(jnp.zeros((4, 3)), theta)
     with pytest.raises(ShapeError, match=r"`theta` must have shape \(2,\)"):
