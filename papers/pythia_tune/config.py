@@ -23,7 +23,7 @@ MUONS = (
     "WeakSingleBoson:ffbar2gmZ = on",
     "23:onMode = off",
     "23:onIfAny = 13",
-    "PartonLevel:all = off",
+    "PartonLevel:FSR = off",
 )
 """Muon pairs at tree level."""
 

@@ -65,7 +65,7 @@ def _muons(config: Config, directory: RunDir, arrays: dict[str, Any], key: Key) 
         x = stages.muons(config, directory, energy_GeV, key_at(key_for(key, "pythia"), index))
         truth = forward_backward_asymmetry(energy_GeV)
         fits = stages.fit(ratio, x[None], np.array([truth]), ([-edge], [edge]))
-        found.append((fits.theta[0, 0], fits.error[0, 0], truth))
+        found.append((float(fits.theta[0, 0]), float(fits.error[0, 0]), truth))
     arrays["muons/energies_GeV"] = np.array(settings.energies_GeV)
     arrays["muons/asymmetries"] = np.array(found)
     return [
@@ -119,7 +119,7 @@ def _closure(place: Place, fresh: list[np.ndarray], arrays: dict[str, Any]) -> l
             arrays[f"{name}/unweighted"] = np.array(plain)
         if place.tune.judge_default:
             share, error = share_of_shift(table.weights, table.x[:, NUMBER], fresh)
-            arrays[f"{kind}/share"] = np.array([share, error])
+            arrays[f"{kind}_share"] = np.array([share, error])
             label = f"{name}: share of the change of the charged number in the weights{words}"
             rule, bar = ("<", 0.8) if default else ("pull<3", 1.0)
             made.append(Claim(label, share, error, bar, "exact", rule))
