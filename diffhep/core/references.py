@@ -944,6 +944,14 @@ _ENTRIES = (
         "SIAM J. Numer. Anal. 17, 238",
     ),
     (
+        "marquardt1963",
+        "D. W. Marquardt",
+        "An Algorithm for Least-Squares Estimation of Nonlinear Parameters",
+        "1963",
+        "doi:10.1137/0111030",
+        "J. Soc. Indust. Appl. Math. 11, 431",
+    ),
+    (
         "roussel2022",
         "R. Roussel and A. Edelen and D. Ratner and K. Dubey and J. P. Gonzalez-Aguilera and "
         "Y. K. Kim and N. Kuklev",
