@@ -135,7 +135,7 @@ def _agreement(panel: Any, data: Data) -> None:
                 at = len(OBSERVABLES) * row + k + 0.7 * ((index + 0.5) / len(names) - 0.5)
                 panel.errorbar(at, pull, 1.0, fmt="o", ms=2.5, color=_colour(name))
     panel.axhline(0.0, color="0.5", lw=0.8)
-    panel.set_xticks([at for at, _ in labels], [text for _, text in labels], fontsize=5)
+    panel.set_xticks([at for at, _ in labels], [text for _, text in labels], fontsize=4)
     panel.set_ylim(-5, 5)
     panel.set_ylabel("(sampler $-$ reference) / error")
 
