@@ -590,6 +590,23 @@ _ENTRIES = (
         "arXiv:2412.01548",
     ),
     (
+        "alwall2007",
+        "J. Alwall and others",
+        "A standard format for Les Houches event files",
+        "2007",
+        "arXiv:hep-ph/0609017",
+        "Comput. Phys. Commun. 176, 300",
+    ),
+    (
+        "buckley2021",
+        "A. Buckley and P. Ilten and D. Konstantinov and L. Lonnblad and J. Monk and W. Pokorski "
+        "and T. Przedzinski and A. Verbytskyi",
+        "The HepMC3 event record library for Monte Carlo event generators",
+        "2021",
+        "arXiv:1912.08005",
+        "Comput. Phys. Commun. 260, 107310",
+    ),
+    (
         "bierlich2022",
         "C. Bierlich and others",
         "A comprehensive guide to the physics and usage of PYTHIA 8.3",
@@ -925,6 +942,14 @@ _ENTRIES = (
         "1980",
         "doi:10.1137/0717021",
         "SIAM J. Numer. Anal. 17, 238",
+    ),
+    (
+        "marquardt1963",
+        "D. W. Marquardt",
+        "An Algorithm for Least-Squares Estimation of Nonlinear Parameters",
+        "1963",
+        "doi:10.1137/0111030",
+        "J. Soc. Indust. Appl. Math. 11, 431",
     ),
     (
         "roussel2022",

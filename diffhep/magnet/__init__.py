@@ -1,9 +1,11 @@
 """Magnets with memory: operators, their identification, measured data."""
 
-from diffhep.magnet import recordings as recordings
+from diffhep.magnet import datasets as datasets
 from diffhep.magnet.fitting import PreisachFit as PreisachFit
 from diffhep.magnet.fitting import PreisachSettings as PreisachSettings
 from diffhep.magnet.fitting import fit_preisach as fit_preisach
+from diffhep.magnet.operator_fit import OperatorFit as OperatorFit
+from diffhep.magnet.operator_fit import fit_operator as fit_operator
 from diffhep.magnet.operators import AbstractOperator as AbstractOperator
 from diffhep.magnet.operators import BoucWen as BoucWen
 from diffhep.magnet.operators import Calibration as Calibration

@@ -65,12 +65,14 @@ from diffhep_sbi.networks import residual_mlp as residual_mlp
 from diffhep_sbi.networks import transformer as transformer
 from diffhep_sbi.neyman import coverage as coverage
 from diffhep_sbi.neyman import neyman as neyman
+from diffhep_sbi.normalised import normalise as normalise
 from diffhep_sbi.posterior import posterior as posterior
 from diffhep_sbi.posterior import posteriors as posteriors
 from diffhep_sbi.problems import ExactRatio as ExactRatio
 from diffhep_sbi.profile_statistics import profile_statistic as profile_statistic
 from diffhep_sbi.ratio import RatioEnsemble as RatioEnsemble
 from diffhep_sbi.ratio import fit_ratio as fit_ratio
+from diffhep_sbi.sallino import sallino as sallino
 from diffhep_sbi.simulator import AbstractSimulator as AbstractSimulator
 from diffhep_sbi.simulator import Density as Density
 from diffhep_sbi.simulator import Program as Program

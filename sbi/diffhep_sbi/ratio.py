@@ -99,7 +99,7 @@ class RatioEnsemble(eqx.Module):
     def log_ratio(
         self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
-        """Mean over the members.
+        """Mean over the members; a warning where theta lies outside the trained range.
 
         Args:
             x: Features.
@@ -111,7 +111,11 @@ class RatioEnsemble(eqx.Module):
 
         Raises:
             ShapeError: Features or parameters have another shape than in training.
+            DataError: A feature is not finite.
         """
+        self._require_shapes(x, theta)
+        if concrete(x) is not None:
+            require_finite_events(x)
         mean = jnp.mean(self.member_log_ratios(x, theta), axis=0)
         known = all(concrete(value) is not None for value in (theta, self.low, self.high))
         # A local ratio was trained at one point on purpose.
