@@ -29,7 +29,7 @@ pytestmark = pytest.mark.instant
         (lambda: Training(learning_rate=0.0), "learning_rate.*positive"),
         (lambda: Calibration(("sir",)), "problems.*latent_gaussian or two_moons"),
         (lambda: replace(PRESETS["smoke"], points=()), "points.*at least one"),
-        (lambda: replace(PRESETS["full"], exact=True), "points.*two_moons or gaussian_linear"),
+        (lambda: replace(PRESETS["large"], exact=True), "points.*two_moons or gaussian_linear"),
     ],
 )
 def test_bad_settings_are_refused(build, message):
