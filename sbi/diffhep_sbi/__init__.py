@@ -72,6 +72,7 @@ from diffhep_sbi.problems import ExactRatio as ExactRatio
 from diffhep_sbi.profile_statistics import profile_statistic as profile_statistic
 from diffhep_sbi.ratio import RatioEnsemble as RatioEnsemble
 from diffhep_sbi.ratio import fit_ratio as fit_ratio
+from diffhep_sbi.sallino import sallino as sallino
 from diffhep_sbi.simulator import AbstractSimulator as AbstractSimulator
 from diffhep_sbi.simulator import Density as Density
 from diffhep_sbi.simulator import Program as Program

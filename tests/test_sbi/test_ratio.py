@@ -15,7 +15,9 @@ from diffhep_sbi import (
     join,
     mine,
     mlp,
+    quadratic,
     residual_mlp,
+    sallino,
     transformer,
 )
 from diffhep_sbi.losses import METHODS
@@ -117,6 +119,32 @@ def test_training_finds_the_ratio_and_its_score(problem, gold, key):
         fitted.log_ratio(x, jnp.zeros(3))
 
 
+def check_projection(problem, local, key):
+    """The score of a normal distribution is sufficient: its projection knows the whole ratio."""
+    shape = (4000, 2)
+    box = jax.random.uniform(key, shape, float, minval=-1.0, maxval=1.0)
+    gold = mine(problem.simulator, THETA1 + box, THETA1, key=jax.random.fold_in(key, 1))
+    # Half the score is the same projection, whose local ratio is wrong.
+    halved = eqx.tree_at(lambda e: e.params.scale, local, 2.0 * local.params.scale)
+    found = sallino(halved, gold)
+    assert found.ratio.method == "sallino"
+    np.testing.assert_allclose(found.high, THETA1 + 1.0, atol=0.01)
+    theta, x = THETA1 + jnp.array([0.6, -0.5]), gold.x[:2000]
+    truth = ExactRatio(problem, THETA1).log_ratio(x, theta)
+
+    def error(ratio):
+        return float(jnp.mean((ratio.log_ratio(x, theta) - truth) ** 2) / jnp.var(truth))
+
+    assert error(found) < 0.05 < 0.2 < error(halved)
+    with pytest.warns(UserWarning, match="widths outside the trained range"):
+        found.log_ratio(x[:1], THETA1 + 3.0)
+    with pytest.raises(ConfigError, match="be learned by method 'sally', but it is 'sallino'"):
+        sallino(found.ratio, gold)
+    moved = eqx.tree_at(lambda g: g.theta1, gold, gold.theta1 + 0.1)
+    with pytest.raises(ConfigError, match=r"`gold.theta1` must be the reference"):
+        sallino(local, moved)
+
+
 def test_sally_learns_the_score_at_its_reference(problem, key):
     """Whose variance is the information."""
     gold = mine(problem.simulator, THETA1, THETA1, n_events=6000, key=key)
@@ -137,6 +165,7 @@ def test_sally_learns_the_score_at_its_reference(problem, key):
     scale = fitted.params.scale
     information = fitted.members.information[0] / scale / scale[:, None]
     np.testing.assert_allclose(information, problem.information(THETA1), rtol=0.1, atol=0.1)
+    check_projection(problem, fitted, key)
     other = mine(problem.simulator, THETA1 + 0.1, THETA1, n_events=50, key=key)
     with pytest.raises(ConfigError, match="be theta1 in all events for sally"):
         fit_ratio(other, "sally", progress=False, key=key)
@@ -265,3 +294,14 @@ def test_gold_that_cannot_be_learned_from_is_refused(gold, key):
     short = eqx.tree_at(lambda g: g.weight, few, few.weight[:-1])
     with pytest.raises(ShapeError, match="`weight` must have shape"):
         fit_ratio(short, "carl", **options)
+
+
+def test_a_quadratic_form_is_added_to_a_network(key):
+    build = quadratic(mlp(4, 1))
+    network = build((2,), 1, 1, key)
+    form = jnp.arange(9.0, dtype=jnp.float32).reshape(1, 3, 3)
+    x, theta = jnp.array([0.5, -1.0], jnp.float32), jnp.array([2.0], jnp.float32)
+    both = np.array([0.5, -1.0, 2.0])
+    moved = eqx.tree_at(lambda n: n.form, network, form)
+    expected = network(x, theta) + both @ np.asarray(form[0]) @ both
+    np.testing.assert_allclose(moved(x, theta), expected, rtol=1e-5)
