@@ -209,6 +209,8 @@ PRESETS = {
         training=Training(n_steps=1500),
     ),
     "full": Config(
-        muons=Muons((35.0, 60.0, 91.19, 120.0)), tunes=(SHOWER, STRING), signed=Signed()
+        muons=Muons((35.0, 60.0, 91.19, 120.0), n_train=100_000),
+        tunes=(SHOWER, STRING),
+        signed=Signed(),
     ),
 }

@@ -65,7 +65,9 @@ def _muons(config: Config, directory: RunDir, arrays: dict[str, Any], key: Key) 
         x = stages.muons(config, directory, energy_GeV, key_at(key_for(key, "pythia"), index))
         truth = forward_backward_asymmetry(energy_GeV)
         fits = stages.fit(ratio, x[None], np.array([truth]), ([-edge], [edge]))
-        found.append((float(fits.theta[0, 0]), float(fits.error[0, 0]), truth))
+        # The mean of the ratio is known from n_train events only.
+        widening = np.sqrt(1.0 + settings.n_events / settings.n_train)
+        found.append((float(fits.theta[0, 0]), float(fits.error[0, 0] * widening), truth))
     arrays["muons/energies_GeV"] = np.array(settings.energies_GeV)
     arrays["muons/asymmetries"] = np.array(found)
     return [
