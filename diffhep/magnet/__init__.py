@@ -1,6 +1,6 @@
 """Magnets with memory: operators, their identification, measured data."""
 
-from diffhep.magnet import recordings as recordings
+from diffhep.magnet import datasets as datasets
 from diffhep.magnet.fitting import PreisachFit as PreisachFit
 from diffhep.magnet.fitting import PreisachSettings as PreisachSettings
 from diffhep.magnet.fitting import fit_preisach as fit_preisach

@@ -200,6 +200,7 @@ class _Problem:
         plays = np.asarray(_plays(jnp.asarray(self.radius), u, history))
         self.position = (plays - self.low) / width
         self.legendre_at = 2.0 * (self.u - self.low) / width - 1.0
+        self.rises: dict[tuple[int, int], np.ndarray] = {}
 
     def squares_without(self, fold: np.ndarray, settings: PreisachSettings) -> float:
         """Sum of the squared errors on measurements that the fit did not see."""
@@ -213,7 +214,8 @@ class _Problem:
         """Of all measurements; the polynomial gets zeros up to a degree, for one compilation."""
         polynomial, weights = self._solve(self.chosen, settings)
         polynomial = np.pad(polynomial, (0, degree + 1 - polynomial.size))
-        table = self._kernels(settings) @ weights.reshape(settings.n_nodes, settings.n_basis)
+        at_nodes = weights.reshape(settings.n_nodes, settings.n_basis)
+        table = self._kernels(settings.n_nodes) @ at_nodes
         return Parallel(
             (
                 Polynomial(self.unit * polynomial, self.low, self.high),
@@ -240,15 +242,22 @@ class _Problem:
         self, rows: np.ndarray, settings: PreisachSettings
     ) -> tuple[np.ndarray, np.ndarray]:
         lines = np.polynomial.legendre.legvander(self.legendre_at[rows], settings.degree)
-        rises = np.asarray(bernstein_integrals(jnp.asarray(self.position[rows]), settings.n_basis))
-        mixed = np.einsum("trk,rj->tjk", rises, self._kernels(settings))
-        return lines, mixed.reshape(len(rows), -1)
+        return lines, self._rises(settings.n_basis, settings.n_nodes)[rows]
 
-    def _kernels(self, settings: PreisachSettings) -> np.ndarray:
+    def _rises(self, n_basis: int, n_nodes: int) -> np.ndarray:
+        """What each weight adds to the outputs, kept: it is the same for all folds."""
+        known = self.rises
+        if (n_basis, n_nodes) not in known:
+            rises = np.asarray(bernstein_integrals(jnp.asarray(self.position), n_basis))
+            mixed = np.einsum("trk,rj->tjk", rises, self._kernels(n_nodes), optimize=True)
+            known[n_basis, n_nodes] = mixed.reshape(len(mixed), -1)
+        return known[n_basis, n_nodes]
+
+    def _kernels(self, n_nodes: int) -> np.ndarray:
         """Share of each play in each node: hats between nodes that are evenly spaced in the log."""
         width = self.high - self.low
-        nodes = width * np.append(0.0, np.geomspace(_NARROWEST, 0.5, settings.n_nodes - 1))
-        hats = [np.interp(self.radius, nodes, row) for row in np.eye(settings.n_nodes)]
+        nodes = width * np.append(0.0, np.geomspace(_NARROWEST, 0.5, n_nodes - 1))
+        hats = [np.interp(self.radius, nodes, row) for row in np.eye(n_nodes)]
         return np.stack(hats, axis=1) / np.sum(hats, axis=1)
 
     def _penalty(self, settings: PreisachSettings) -> np.ndarray:

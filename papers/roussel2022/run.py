@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from diffhep.core.rng import key_for
 from diffhep.core.run import Claim, RunDir
 from diffhep.core.typing import Key
-from diffhep.magnet import Parallel, PlayPreisach, Polynomial, PreisachFit, fit_preisach, recordings
+from diffhep.magnet import Parallel, PlayPreisach, Polynomial, PreisachFit, datasets, fit_preisach
 from diffhep.magnet.fitting import DEFAULT_SETTINGS, Prediction, PreisachSettings
 from papers.roussel2022.config import PRESETS, Config
 
@@ -83,7 +83,7 @@ def run(config: Config, directory: RunDir, *, key: Key) -> list[Claim]:
 
 def _measured() -> Series:
     """The six runs as one series, after a cycle to full current."""
-    runs = recordings.load("slac_quad_4194")
+    runs = datasets.load("slac_quad_4194")
     label = np.concatenate([np.full(one.u.size, i) for i, one in enumerate(runs)])
     u = jnp.asarray(np.concatenate([one.u for one in runs]))
     y = jnp.asarray(np.concatenate([one.y for one in runs]))
