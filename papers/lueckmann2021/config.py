@@ -125,7 +125,9 @@ PRESETS = {
         bars=False,
     ),
     "full": Config(
-        points=(Point("two_moons", (1000,), n_observations=3),),
+        points=tuple(
+            Point(task, (1000,), n_observations=3) for task in ("two_moons", "gaussian_mixture")
+        ),
         calibration=Calibration(("latent_gaussian",), 3000, 100, 49),
     ),
     "large": Config(
