@@ -30,6 +30,9 @@ _DECAY = 0.01
 MARGIN = 0.01
 """Widths beyond the outermost training events that still count as within their range."""
 
+_LEAST_HELD_OUT = 16
+"""Held-out events a step."""
+
 _BATCH = 65_536
 """Events evaluated at once, to bound memory."""
 
@@ -230,17 +233,22 @@ class _Objective(eqx.Module):
     method: Method = eqx.field(static=True)
     alpha: float = eqx.field(static=True)
     batch: int = eqx.field(static=True)
+    held_out_batch: int = eqx.field(static=True)
 
     def __call__(self, model: Any, key: Key, step: Array) -> tuple[Scalar, dict[str, Scalar]]:
         keys = jax.random.split(key)
         losses = [
-            self.method.loss(model, part.take(self._draw(part, part_key)), self.alpha)
-            for part, part_key in zip((self.train, self.held_out), keys, strict=True)
+            self.method.loss(model, _draw(part, n_events, part_key), self.alpha)
+            for part, n_events, part_key in (
+                (self.train, self.batch, keys[0]),
+                (self.held_out, self.held_out_batch, keys[1]),
+            )
         ]
         return losses[0], {"held_out": jax.lax.stop_gradient(losses[1])}
 
-    def _draw(self, part: Gold, key: Key) -> Array:
-        return jax.random.randint(key, (self.batch,), 0, part.n_events)
+
+def _draw(part: Gold, n_events: int, key: Key) -> Gold:
+    return part.take(jax.random.randint(key, (n_events,), 0, part.n_events))
 
 
 def fit_ratio(
@@ -320,7 +328,15 @@ def fit_ratio(
     steps = max(1, parts.train.n_events // batch)
     n_steps = n_epochs * steps
     fitted = fit_ensemble(
-        _Objective(train, other, chosen, chosen.alpha if alpha is None else float(alpha), batch),
+        _Objective(
+            train,
+            other,
+            chosen,
+            alpha=chosen.alpha if alpha is None else float(alpha),
+            batch=batch,
+            # As often as each training event is drawn, and enough to hold against one another.
+            held_out_batch=max(_LEAST_HELD_OUT, round(batch * other.n_events / train.n_events)),
+        ),
         models,
         n_steps,
         key=key_for(key, "fit"),
