@@ -8,7 +8,7 @@ import time
 import jax
 import numpy as np
 
-from diffhep_sbi import Gold, fit_ratio, mlp, ratio, residual_mlp
+from diffhep_sbi import Gold, fit_ratio, mlp, residual_mlp, training
 
 
 def gold_of(file: str) -> Gold:
@@ -34,7 +34,7 @@ def main() -> None:
     # Before JAX starts and counts the cores.
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     gold, marks = gold_of(setting["file"]), []
-    fit_ensemble = ratio.fit_ensemble
+    fit_ensemble = training.fit_ensemble
 
     def marked(*arguments, **options):
         def mark(_, __):
@@ -42,7 +42,7 @@ def main() -> None:
 
         return fit_ensemble(*arguments, on_chunk=mark, **options)
 
-    ratio.fit_ensemble = marked
+    training.fit_ensemble = marked
     width = setting["width"]
     plain = setting["network"] == "mlp"
     network = mlp(width, 3) if plain else residual_mlp(width, 2, jax.nn.relu)

@@ -29,6 +29,7 @@ class Dataset:
         licence: SPDX name of its licence.
         file_name: Its name on disk, in a folder if it has one; the last part of the url if empty.
         citation: Key of its reference in `diffhep.core.citations`, or empty.
+        prepared: How the file is made from what is published; such a file is not downloaded.
     """
 
     url: str
@@ -36,6 +37,7 @@ class Dataset:
     licence: str
     file_name: str = ""
     citation: str = ""
+    prepared: str = ""
 
     @property
     def name_on_disk(self) -> str:
@@ -48,6 +50,14 @@ def _milc_sample(name: str, commit: str, sha256: str) -> tuple[str, Dataset]:
     source = f"https://raw.githubusercontent.com/milc-qcd/milc_qcd/{commit}/binary_samples/{name}"
     key = f"milc_{name.removeprefix('lat.sample.').replace('.', '_')}"
     return key, Dataset(source, sha256, "MIT", f"milc_samples/{name}")
+
+
+def _steel(grade: str, sha256: str) -> tuple[str, Dataset]:
+    """A static major loop of electrical steel, with its name in the registry."""
+    source = "https://github.com/modelica/ModelicaStandardLibrary"
+    made = "the table of H_A_per_m, B_rising_T and B_falling_T of the grade's hysteresis data"
+    file_name = f"fesi_steel/{grade}.csv"
+    return f"fesi_{grade}", Dataset(source, sha256, "BSD-3-Clause", file_name, prepared=made)
 
 
 REGISTRY: Mapping[str, Dataset] = MappingProxyType(
@@ -83,6 +93,41 @@ REGISTRY: Mapping[str, Dataset] = MappingProxyType(
                 "1a6358cefa0e69ef4c923ca129c8812bb9203551",
                 "0436475066b7f3ab4f93d7b9625c12b21ca701eb7a3b5f0a0daf7ab994a242ea",
             ),
+        ]
+    )
+    | {
+        "slac_quad_4194": Dataset(
+            "https://github.com/roussel-ryan/diff_hysteresis/tree/"
+            "26d2bb6b0a8ce3139653fe6e87f6d8e5777a6c92/examples/fitting/data",
+            "c288a5ccfa5f867b4a6454647c39ac4e44effae524a6e3ed44bac0d8778279a5",
+            "none stated",
+            "slac_quad_4194/slac_quad_4194.csv",
+            "arXiv:2202.07747",
+            "the table of the six strplt files (run, seq_index, elapsed_min, I_A, I_sigma_A, BL_T, "
+            "BL_sigma_T)",
+        ),
+        "magnetx_3c90": Dataset(
+            "https://github.com/PaulShuk/MagNetX",
+            "506b4d886ff3bc18aeef4c702f53e48c0cd8853fdfabdab5d1d57308a2dcb7cc",
+            "MIT",
+            "magnetx_3c90/magnetx_3c90.npz",
+            prepared="arrays B, H, T and n_known of the test sequences of 3C90",
+        ),
+        "n87_core_loss": Dataset(
+            "https://raw.githubusercontent.com/otvam/magnet_webinar_eqn_models/"
+            "5f747d699c70cc5ec350d11790077b7b8129060b/data/N87_25C_eval.mat",
+            "2857df89229411c0f0b7f8e3d60786fc2b798414262b78093b0ad02d54a6f737",
+            "MIT",
+            "n87_core_loss/N87_25C_eval.mat",
+        ),
+    }
+    | dict(
+        [
+            _steel("M270_50A", "2c489dffa5699f381773f8971b11a0fb6fc2a19a799eed9be384fcb3375db9e9"),
+            _steel("M330_50A", "54a2635b154edfea09bcd021252fdcf76301bd30c1c78675d99a86ff5d62f2c6"),
+            _steel("M400_50A", "7af09cee9619193239916de624eefadbdeeddffb1dddc9fd1d6f6dffa3441cba"),
+            _steel("M400_50AP", "f612f1a3fa3fd0492e09efe625841a5dfa84344a083ec1f45a30cc4ef4f66fc4"),
+            _steel("M800_65A", "2794781e8fbe4daaabe7378e19ee8e10c60c5ac7b6966177dd358bd3c49cc880"),
         ]
     )
 )
@@ -156,4 +201,9 @@ def fetch(
     target = (cache or Path.home() / ".cache" / "diffhep") / dataset.name_on_disk
     if target.exists():
         return _verify(target, dataset)
+    if dataset.prepared:
+        raise DataError(
+            f"{dataset.name_on_disk} cannot be downloaded: it is {dataset.prepared} from "
+            f"{dataset.url}; put it into a folder and set {LOCAL_COPY} to that."
+        )
     return _download(dataset, target)

@@ -590,6 +590,23 @@ _ENTRIES = (
         "arXiv:2412.01548",
     ),
     (
+        "alwall2007",
+        "J. Alwall and others",
+        "A standard format for Les Houches event files",
+        "2007",
+        "arXiv:hep-ph/0609017",
+        "Comput. Phys. Commun. 176, 300",
+    ),
+    (
+        "buckley2021",
+        "A. Buckley and P. Ilten and D. Konstantinov and L. Lonnblad and J. Monk and W. Pokorski "
+        "and T. Przedzinski and A. Verbytskyi",
+        "The HepMC3 event record library for Monte Carlo event generators",
+        "2021",
+        "arXiv:1912.08005",
+        "Comput. Phys. Commun. 260, 107310",
+    ),
+    (
         "bierlich2022",
         "C. Bierlich and others",
         "A comprehensive guide to the physics and usage of PYTHIA 8.3",
@@ -801,6 +818,59 @@ _ENTRIES = (
         "arXiv:1610.06545",
     ),
     (
+        "papamakarios2017",
+        "G. Papamakarios and T. Pavlakou and I. Murray",
+        "Masked Autoregressive Flow for Density Estimation",
+        "2017",
+        "arXiv:1705.07057",
+    ),
+    (
+        "papamakarios2016",
+        "G. Papamakarios and I. Murray",
+        "Fast epsilon-free Inference of Simulation Models with Bayesian Conditional Density "
+        "Estimation",
+        "2016",
+        "arXiv:1605.06376",
+    ),
+    (
+        "papamakarios2019",
+        "G. Papamakarios and D. C. Sterratt and I. Murray",
+        "Sequential Neural Likelihood: Fast Likelihood-free Inference with Autoregressive Flows",
+        "2019",
+        "arXiv:1805.07226",
+    ),
+    (
+        "greenberg2019",
+        "D. S. Greenberg and M. Nonnenmacher and J. H. Macke",
+        "Automatic Posterior Transformation for Likelihood-Free Inference",
+        "2019",
+        "arXiv:1905.07488",
+    ),
+    (
+        "lipman2023",
+        "Y. Lipman and R. T. Q. Chen and H. Ben-Hamu and M. Nickel and M. Le",
+        "Flow Matching for Generative Modeling",
+        "2023",
+        "arXiv:2210.02747",
+    ),
+    (
+        "wildberger2023",
+        "J. Wildberger and M. Dax and S. Buchholz and S. R. Green and J. H. Macke and "
+        'B. Sch{\\"o}lkopf',
+        "Flow Matching for Scalable Simulation-Based Inference",
+        "2023",
+        "arXiv:2305.17161",
+    ),
+    (
+        "terbraak2006",
+        "C. J. F. ter Braak",
+        "A Markov Chain Monte Carlo version of the genetic algorithm Differential Evolution: easy "
+        "Bayesian computing for real parameter spaces",
+        "2006",
+        "doi:10.1007/s11222-006-8769-1",
+        "Stat. Comput. 16, 239",
+    ),
+    (
         "brokate1996",
         "M. Brokate and J. Sprekels",
         "Hysteresis and Phase Transitions",
@@ -872,6 +942,14 @@ _ENTRIES = (
         "1980",
         "doi:10.1137/0717021",
         "SIAM J. Numer. Anal. 17, 238",
+    ),
+    (
+        "marquardt1963",
+        "D. W. Marquardt",
+        "An Algorithm for Least-Squares Estimation of Nonlinear Parameters",
+        "1963",
+        "doi:10.1137/0111030",
+        "J. Soc. Indust. Appl. Math. 11, 431",
     ),
     (
         "roussel2022",

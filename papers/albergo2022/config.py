@@ -152,9 +152,8 @@ PRESETS = {
                 (
                     Chains("hmc+instanton", 60, thin=4, burn_in=10),
                     Chains("hmc", 120, thin=6, burn_in=20),
-                    Chains("independence", 20, thin=20, n_chains=8, burn_in=4),
+                    Chains("independence", 60, thin=40, burn_in=4),
                 ),
-                n_samples=512,
             ),
         ),
         judge_cost=True,

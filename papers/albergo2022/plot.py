@@ -125,7 +125,7 @@ def _agreement(panel: Any, data: Data) -> None:
             if name != "hmc+instanton" and data[f"{place}/{name}/moves"]
         ]
         for k, observable in enumerate(OBSERVABLES):
-            if f"{place}/hmc+instanton/{observable}" not in data:
+            if not names or f"{place}/hmc+instanton/{observable}" not in data:
                 continue
             labels.append((len(OBSERVABLES) * row + k, f"{OBSERVABLES[observable]}\n{place}"))
             mean, error = data[f"{place}/hmc+instanton/{observable}"]
@@ -135,7 +135,7 @@ def _agreement(panel: Any, data: Data) -> None:
                 at = len(OBSERVABLES) * row + k + 0.7 * ((index + 0.5) / len(names) - 0.5)
                 panel.errorbar(at, pull, 1.0, fmt="o", ms=2.5, color=_colour(name))
     panel.axhline(0.0, color="0.5", lw=0.8)
-    panel.set_xticks([at for at, _ in labels], [text for _, text in labels], fontsize=5)
+    panel.set_xticks([at for at, _ in labels], [text for _, text in labels], fontsize=4)
     panel.set_ylim(-5, 5)
     panel.set_ylabel("(sampler $-$ reference) / error")
 
@@ -182,4 +182,4 @@ def _cost(panel: Any, data: Data) -> None:
     panel.set_xticks(range(len(places)), places)
     panel.set_xlim(-0.5, len(places) - 0.5)
     panel.set_ylabel("$2\\tau_{\\mathrm{int}}(Q)\\times$ s per step")
-    panel.legend(fontsize=4.5, loc="upper left", ncols=2, handletextpad=0.1, columnspacing=0.3)
+    panel.legend(fontsize=4, loc="upper left", ncols=2, handletextpad=0.1, columnspacing=0.2)

@@ -232,8 +232,12 @@ PRESETS = {
     ),
     "full": Config(
         main_steps=64,
-        volumes=(Volume(8, (16, 64), (32, 512)),),
-        duel_lengths=(8,),
-        plain_couplings=(16,),
+        volumes=(
+            Volume(8, (16, 32, 64), (32, 128, 512)),
+            Volume(12, (32, 64), (64, 256)),
+            Volume(16, (64, 128), (128, 512)),
+        ),
+        duel_lengths=(8, 16),
+        plain_couplings=(16, 96, 640),
     ),
 }

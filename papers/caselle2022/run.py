@@ -155,7 +155,8 @@ def _duel(
     """The stochastic flow against both rivals at as many evaluations and at as many seconds.
 
     A rival's effective sample size at a cost is interpolated between those measured, in the
-    logarithm of the cost; past the dearest one nothing is known, and the claim fails.
+    logarithm of the cost, and never below what a cheaper one of its kind reaches; past the
+    dearest one nothing is known, and the claim fails.
     """
     rows = []
     for n, flow in plains.items():
@@ -182,11 +183,12 @@ def _duel(
 
 
 def _ess_at_cost(rows: Sequence[Measured], cost: str, value: float) -> tuple[float, float]:
-    ordered = sorted(rows, key=lambda row: getattr(row, cost))
-    at = np.log([getattr(row, cost) for row in ordered])
+    best: list[Measured] = []
+    for row in sorted(rows, key=lambda row: getattr(row, cost)):
+        best.append(row if not best or row.ess >= best[-1].ess else best[-1])
+    at = np.log(sorted(getattr(row, cost) for row in rows))
     found = [
-        np.interp(np.log(value), at, [getattr(row, x) for row in ordered], right=np.nan)
-        for x in _ESS
+        np.interp(np.log(value), at, [getattr(row, x) for row in best], right=np.nan) for x in _ESS
     ]
     return float(found[0]), float(found[1])
 

@@ -125,6 +125,42 @@ def join(*parts: Gold) -> Gold:
     return jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *shifted)
 
 
+def gold_from_pairs(x: Any, theta: Any) -> Gold:
+    """Gold of pairs of parameters and events, where nothing is mined.
+
+    It is what `fit_posterior`, `fit_likelihood` and the contrastive methods of `fit_ratio` learn
+    from, whatever simulated the events.
+
+    Args:
+        x: Events, shape (event, *feature).
+        theta: Parameters that each was simulated under, shape (event, param).
+
+    Returns:
+        Gold of label 0.
+
+    Raises:
+        ShapeError: There are not as many parameters as events.
+        DataError: A feature or a parameter is not finite.
+    """
+    x, theta = jnp.asarray(x, float), jnp.asarray(theta, float)
+    rule = "hold the parameters of each event, shape (event, param)"
+    good = theta.ndim == 2 and theta.shape[0] == x.shape[0]
+    require_shape(good, "theta", rule, f"shape {theta.shape} for x of shape {x.shape}")
+    require_finite_events(x)
+    require_finite_events(theta, "theta")
+    n = x.shape[0]
+    return Gold(
+        x=x,
+        log_ratio=None,
+        score=None,
+        weight=jnp.ones(n),
+        event_id=jnp.arange(n),
+        theta0=theta,
+        theta1=theta,
+        label=jnp.zeros(n, int),
+    )
+
+
 def contrast(
     numerator: ArrayLike,
     denominator: ArrayLike,

@@ -118,6 +118,17 @@ def sally(model: LogRatio, gold: Gold, alpha: float) -> Scalar:
     return _mean(_score_error(score, gold), gold)
 
 
+def negative_log_density(model: LogRatio, gold: Gold, alpha: float) -> Scalar:
+    r"""$-\log\hat p$, where the model is a normalised log-density of x or of theta."""
+    return -_mean(_predict(model, gold), gold)
+
+
+def scandal(model: LogRatio, gold: Gold, alpha: float) -> Scalar:
+    """The log-density of x and the squared deviation of its score from the joint score."""
+    log_p, score = _predict_with_score(model, gold)
+    return _mean(alpha * _score_error(score, gold) - log_p, gold)
+
+
 def _contrasts(model: LogRatio, gold: Gold, n_others: int) -> Float[Array, "event contrast"]:
     """Log-ratios of every event with its own parameters, first, and those of its neighbours."""
     n_rows = n_others + 1
@@ -180,3 +191,10 @@ METHODS = {
     "bnre": Method(bnre, is_contrastive=True, alpha=100.0),
 }
 """The methods of `fit_ratio` by name."""
+
+DENSITY_METHODS = {
+    "nle": Method(negative_log_density),
+    "scandal": Method(scandal, needs_score=True, alpha=1.0),
+    "npe": Method(negative_log_density),
+}
+"""The losses of densities: of x in `fit_likelihood`, of theta in `fit_posterior`."""

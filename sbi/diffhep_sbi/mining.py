@@ -12,7 +12,7 @@ from diffhep.core.checks import as_integer, require, require_shape
 from diffhep.core.errors import DataError
 from diffhep.core.rng import check_key, key_for
 from diffhep.core.typing import Key, Keys
-from diffhep_sbi.gold import Gold, require_finite_events
+from diffhep_sbi.gold import Gold, gold_from_pairs, require_finite_events
 from diffhep_sbi.simulator import AbstractSimulator, as_simulator, dependence
 
 __citations__ = ("arXiv:1805.12244", "arXiv:1805.00013")
@@ -152,6 +152,28 @@ def simulate(simulator: Any, theta: Any, *, n_events: int = 10_000, key: Key) ->
     x = _simulate(as_simulator(simulator), points, keys)
     require_finite_events(x)
     return x
+
+
+def simulate_pairs(simulator: Any, prior: Any, *, n_events: int = 10_000, key: Key) -> Gold:
+    """Draw parameters from a prior and an event under each.
+
+    Args:
+        simulator: As in `mine`.
+        prior: A numpyro distribution of vectors, such as `Uniform(low, high).to_event(1)`.
+        n_events: Number of pairs.
+        key: Random key.
+
+    Returns:
+        Gold of pairs, for the methods that need no mined quantities.
+
+    Raises:
+        ConfigError: The simulator is none.
+        DataError: A feature is not finite.
+    """
+    check_key(key)
+    n_events = as_integer(n_events, "n_events", low=1)
+    theta = prior.sample(key_for(key, "theta"), (n_events,))
+    return gold_from_pairs(simulate(simulator, theta, key=key_for(key, "x")), theta)
 
 
 @eqx.filter_jit

@@ -27,7 +27,7 @@ from diffhep.core.typing import Key, Scalar
 from diffhep_sbi.events import Events, build_events
 from diffhep_sbi.interpolation import smooth_factor
 from diffhep_sbi.likelihood import AbstractChannel, Values
-from diffhep_sbi.unbinned import LogRatio, RatioNuisance
+from diffhep_sbi.unbinned import LogRatio, RatioNuisance, require_columns, require_names
 
 __citations__ = ("arXiv:2412.01600",)
 
@@ -146,9 +146,32 @@ class MixtureChannel(AbstractChannel):
         """
         return _terms(self.processes, x)
 
-    def events(self, x: ArrayLike, weight: ArrayLike | None = None) -> Events:
-        """Observed events in the channel's form, their ratios evaluated; see `build_events`."""
+    def events(
+        self,
+        x: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        features: Sequence[str] | None = None,
+    ) -> Events:
+        """Observed events in the channel's form, their ratios evaluated.
+
+        Args:
+            x: Features, as for `build_events`.
+            weight: Weights.
+            features: Names of the columns of `x`, which must be the channel's in its order.
+
+        Returns:
+            The terms of the events, and their weights.
+
+        Raises:
+            ConfigError: The columns have other names.
+            ShapeError: There are not as many columns as in the simulated events, or as for
+                `build_events`.
+            DataError: As for `build_events`.
+        """
+        require_names(features, self.features)
         found = build_events(x, weight, n_rows=self.n_rows, features=self.features)
+        require_columns(found.x, self.processes[0].events.x.shape[1])
         return Events(self.terms(found.x), found.weight)
 
     def rates(self, values: Values) -> Float[Array, " process"]:
@@ -229,8 +252,8 @@ def build_mixture(
     """A channel of processes, the ratios of all their simulated events evaluated.
 
     A toy draws from the simulated events with replacement. That a process is known by M events
-    moves all of them together, by about sqrt(N/M) of a toy's statistical error for N expected
-    events: simulate a hundred times as many as are expected, or more.
+    moves all of them together, by at most about sqrt(N/M) of a toy's statistical error for N
+    expected events: simulate a hundred times as many as are expected, or more.
 
     Args:
         processes: The processes, of one reference.

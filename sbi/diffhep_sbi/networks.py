@@ -117,6 +117,40 @@ def residual_mlp(
     return build
 
 
+class QuadraticForm(AbstractNetwork):
+    """A network, and a quadratic form of features and parameters side by side, added to it."""
+
+    network: AbstractNetwork
+    form: Float[Array, "output input input"]
+
+    def __call__(
+        self, x: Float[Array, "*feature"], theta: Float[Array, " param"]
+    ) -> Float[Array, " output"]:
+        """The outputs."""
+        both = jnp.concatenate([x.ravel(), theta])
+        return self.network(x, theta) + self.form @ both @ both
+
+
+def quadratic(network: NetworkBuilder) -> NetworkBuilder:
+    """Builder of networks beside a quadratic form, as log-ratios of Gaussian likelihoods are one.
+
+    Args:
+        network: Builder of the network.
+
+    Returns:
+        The builder, for `fit_ratio`.
+    """
+
+    def build(
+        feature_shape: tuple[int, ...], n_params: int, n_outputs: int, key: Key
+    ) -> QuadraticForm:
+        n_inputs = _size(feature_shape) + n_params
+        form = jnp.zeros((n_outputs, n_inputs, n_inputs), jnp.float32)
+        return QuadraticForm(network(feature_shape, n_params, n_outputs, key), form)
+
+    return build
+
+
 class DeepSet(AbstractNetwork):
     """A function of the sum over particles of another one, whatever their order and number.
 
@@ -253,7 +287,8 @@ def _dense(layer: eqx.nn.Linear, x: Float[Array, "*row input"]) -> Float[Array, 
 
     The layer's own product has events in columns: XLA transposes activations back and forth.
     """
-    return x @ layer.weight.T + layer.bias
+    product = x @ layer.weight.T
+    return product if layer.bias is None else product + layer.bias
 
 
 def _apply(perceptron: eqx.nn.MLP, x: Float[Array, "*row input"]) -> Float[Array, "*row output"]:

@@ -2,7 +2,8 @@ r"""Posteriors from a likelihood ratio and a prior.
 
 $p(\theta|x_1 \dots x_n) \propto p(\theta) \prod_i r(x_i|\theta)$: the ratio is exact or learned,
 and whatever it is a ratio to cancels. Chains run in numpyro's or blackjax's NUTS on unconstrained
-coordinates; importance sampling draws from the prior.
+coordinates; importance sampling draws from the prior; many chains that propose differences of one
+another start from it and pass between modes.
 
 Reference:
     M. D. Hoffman, A. Gelman, arXiv:1111.4246; numpyro, arXiv:1912.11554; blackjax,
@@ -24,6 +25,7 @@ from diffhep.core.rng import check_key, key_for
 from diffhep.core.stats import ess_fraction
 from diffhep.core.typing import Key, Scalar
 from diffhep_sbi.events import require_finite_features
+from diffhep_sbi.evolution import evolve
 from diffhep_sbi.unbinned import LogRatio
 
 __citations__ = ("arXiv:1111.4246", "arXiv:1912.11554", "arXiv:2402.10797")
@@ -33,6 +35,9 @@ Method = Literal["nuts", "blackjax", "importance"]
 
 IMPORTANCE_DRAWS = 1000
 """Draws from the prior behind each trial of importance sampling, for each step of thinning."""
+
+EVOLUTION_CHAINS = 1000
+"""Most chains of a trial that move by differential evolution."""
 
 TARGET_ACCEPTANCE = 0.8
 """Acceptance that the step size is adapted to, the usual one of NUTS."""
@@ -140,7 +145,7 @@ def posteriors(
     x: Float[Array, "trial event feature"],
     *,
     key: Key,
-    method: Method = "nuts",
+    method: Method | Literal["evolution"] = "nuts",
     n_samples: int = 100,
     n_warmup: int = 200,
     n_thin: int = 5,
@@ -153,7 +158,8 @@ def posteriors(
         x: One set of events a trial.
         key: Random key.
         method: As in `posterior`; importance sampling resamples a thousand times `n_thin` draws
-            from the prior.
+            from the prior. "evolution" starts up to a thousand chains there, which then move by
+            differential evolution: for posteriors of several modes and many draws.
         n_samples: Draws of each trial.
         n_warmup: Adaptation steps of its chain.
         n_thin: Steps of a chain from one draw to the next, so that draws are independent.
@@ -166,13 +172,16 @@ def posteriors(
         DataError: A feature is not finite.
     """
     check_key(key)
-    require(method in _METHODS, "method", f"be one of {', '.join(_METHODS)}", method)
+    known = (*_METHODS, "evolution")
+    require(method in known, "method", f"be one of {', '.join(known)}", method)
     counts = {"n_samples": n_samples, "n_warmup": n_warmup, "n_thin": n_thin}
     for name, value in counts.items():
         as_integer(value, name, low=1)
     require_finite_features(x.reshape(-1, x.shape[-1]))
     if method == "importance":
         return _importance_trials(ratio, prior, x, key, n_samples, IMPORTANCE_DRAWS * n_thin)
+    if method == "evolution":
+        return _evolution_trials(ratio, prior, x, key, n_samples, n_warmup, n_thin)
     if method == "blackjax":
         return _blackjax_trials(ratio, prior, x, key, n_samples, n_warmup, n_thin)
     return _nuts_trials(ratio, prior, x, key, n_samples, n_warmup, n_thin)
@@ -302,6 +311,30 @@ def _importance_trials(
 
     # One trial at a time, so that memory stays that of one.
     return jax.lax.map(one, (x, jax.random.split(key, x.shape[0])))
+
+
+@eqx.filter_jit
+def _evolution_trials(
+    ratio: LogRatio, prior: Any, x: Array, key: Key, n_samples: int, n_warmup: int, n_thin: int
+) -> Array:
+    n_chains = min(EVOLUTION_CHAINS, n_samples + n_samples % 2)
+    n_rounds = -(-n_samples // n_chains)
+
+    def one(x: Array, key: Key) -> Array:
+        log_likelihood = LogLikelihood(ratio, x)
+        theta = prior.sample(key_for(key, "prior"), (IMPORTANCE_DRAWS * n_thin,))
+        log_weight = jax.vmap(log_likelihood)(theta)
+        rows = jax.random.categorical(key_for(key, "start"), log_weight, shape=(n_chains,))
+
+        def log_density(theta: Array) -> Scalar:
+            log_p = log_likelihood(theta) + prior.log_prob(theta)
+            return jnp.where(prior.support.check(theta), log_p, -jnp.inf)
+
+        steps = {"n_warmup": n_warmup, "n_rounds": n_rounds, "n_thin": n_thin}
+        draws = evolve(log_density, theta[rows], key=key_for(key, "chains"), **steps)
+        return draws.reshape(-1, theta.shape[-1])[:n_samples]
+
+    return jax.vmap(one)(x, jax.random.split(key, x.shape[0]))
 
 
 class _Unconstrained(eqx.Module):

@@ -7,13 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
 from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.checks import as_integer, concrete, require, require_real, require_shape
 from diffhep.core.errors import DataError
-from diffhep.core.fit import fit_ensemble
 from diffhep.core.progress import Show
 from diffhep.core.rng import check_key, key_for, keys_for_chains
 from diffhep.core.typing import Key, Scalar
@@ -21,17 +19,12 @@ from diffhep_sbi.gold import Gold, Split, check_gold, require_finite_events
 from diffhep_sbi.losses import METHODS, Method
 from diffhep_sbi.networks import AbstractNetwork, NetworkBuilder, mlp
 from diffhep_sbi.standardisation import Standard, balanced_weights, standardise, standards
+from diffhep_sbi.training import Objective, train_members
 
 __citations__ = ("arXiv:1805.00020", "arXiv:1808.00973", "arXiv:2412.01548")
 
-_DECAY = 0.01
-"""The last learning rate over the first, arXiv:1805.00020."""
-
 MARGIN = 0.01
 """Widths beyond the outermost training events that still count as within their range."""
-
-_LEAST_HELD_OUT = 16
-"""Held-out events a step."""
 
 _BATCH = 65_536
 """Events evaluated at once, to bound memory."""
@@ -106,7 +99,7 @@ class RatioEnsemble(eqx.Module):
     def log_ratio(
         self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
-        """Mean over the members.
+        """Mean over the members; a warning where theta lies outside the trained range.
 
         Args:
             x: Features.
@@ -118,7 +111,11 @@ class RatioEnsemble(eqx.Module):
 
         Raises:
             ShapeError: Features or parameters have another shape than in training.
+            DataError: A feature is not finite.
         """
+        self._require_shapes(x, theta)
+        if concrete(x) is not None:
+            require_finite_events(x)
         mean = jnp.mean(self.member_log_ratios(x, theta), axis=0)
         known = all(concrete(value) is not None for value in (theta, self.low, self.high))
         # A local ratio was trained at one point on purpose.
@@ -225,32 +222,6 @@ class RatioEnsemble(eqx.Module):
         require_shape(found == expected, "theta", f"have shape {expected}", f"shape {found}")
 
 
-class _Objective(eqx.Module):
-    """A method's loss on random batches of training events, and on held-out ones beside."""
-
-    train: Gold
-    held_out: Gold
-    method: Method = eqx.field(static=True)
-    alpha: float = eqx.field(static=True)
-    batch: int = eqx.field(static=True)
-    held_out_batch: int = eqx.field(static=True)
-
-    def __call__(self, model: Any, key: Key, step: Array) -> tuple[Scalar, dict[str, Scalar]]:
-        keys = jax.random.split(key)
-        losses = [
-            self.method.loss(model, _draw(part, n_events, part_key), self.alpha)
-            for part, n_events, part_key in (
-                (self.train, self.batch, keys[0]),
-                (self.held_out, self.held_out_batch, keys[1]),
-            )
-        ]
-        return losses[0], {"held_out": jax.lax.stop_gradient(losses[1])}
-
-
-def _draw(part: Gold, n_events: int, key: Key) -> Gold:
-    return part.take(jax.random.randint(key, (n_events,), 0, part.n_events))
-
-
 def fit_ratio(
     gold: Gold,
     method: str = "alice",
@@ -325,36 +296,21 @@ def fit_ratio(
     train, other = (standardise(part, features, params, weight) for part in parts)
     features, params = jax.tree.map(jnp.asarray, (features, params))
     models = _members(gold, method, build, keys_for_chains(key_for(key, "networks"), n_members))
-    steps = max(1, parts.train.n_events // batch)
-    n_steps = n_epochs * steps
-    fitted = fit_ensemble(
-        _Objective(
-            train,
-            other,
-            chosen,
-            alpha=chosen.alpha if alpha is None else float(alpha),
-            batch=batch,
-            # As often as each training event is drawn, and enough to hold against one another.
-            held_out_batch=max(_LEAST_HELD_OUT, round(batch * other.n_events / train.n_events)),
-        ),
+    trained = train_members(
+        Objective(train, other, chosen, chosen.alpha if alpha is None else float(alpha), batch),
         models,
-        n_steps,
-        key=key_for(key, "fit"),
-        learning_rate=optax.cosine_decay_schedule(learning_rate, n_steps, _DECAY),
-        best_window=steps,
-        best_by="held_out",
-        chunk=max(1, min(steps, n_steps)),
+        n_events=parts.train.n_events,
+        n_epochs=n_epochs,
+        batch=batch,
+        learning_rate=learning_rate,
         checkpoint=checkpoint,
         name=f"fit_ratio {method}",
         progress=progress,
+        key=key_for(key, "fit"),
     )
-    members = fitted.best_model
+    members = trained.members
     if method == "sally":
         members = _normalise(members, train)
-    loss, other_loss = (
-        fitted.history[name].reshape(n_epochs, steps, n_members).mean(axis=1)
-        for name in ("loss", "held_out")
-    )
     return RatioEnsemble(
         members=members,
         features=features,
@@ -362,8 +318,8 @@ def fit_ratio(
         theta1=None if theta1 is None else jnp.asarray(theta1),
         low=jnp.asarray(prepared.theta0.min(axis=0)),
         high=jnp.asarray(prepared.theta0.max(axis=0)),
-        training_loss=jnp.asarray(loss),
-        held_out_loss=jnp.asarray(other_loss),
+        training_loss=trained.training_loss,
+        held_out_loss=trained.held_out_loss,
         method=method,
     )
 

@@ -144,14 +144,9 @@ class UnbinnedChannel(AbstractChannel):
                 `build_events`.
             DataError: As for `build_events`.
         """
-        if features is not None:
-            expected = None if self.features is None else list(self.features)
-            same = list(features) == expected
-            require(same, "features", f"be those of the channel, {expected}", list(features))
+        require_names(features, self.features)
         built = build_events(x, weight, n_rows=self.n_rows, features=self.features)
-        n_columns, found = self.reference.x.shape[1], built.x.shape[1]
-        rule = f"have {n_columns} columns, as the reference"
-        require_shape(found == n_columns, "x", rule, f"{found}")
+        require_columns(built.x, self.reference.x.shape[1])
         return built
 
     def rate(self, values: Values) -> Scalar:
@@ -233,6 +228,38 @@ class UnbinnedChannel(AbstractChannel):
                     f"Argument `{name}` must lie in the trained range {low:g} to {high:g}, but it "
                     f"is {value:g}, outside by {distance:.3g} of the range."
                 )
+
+
+def require_names(given: Sequence[str] | None, known: Sequence[str] | None) -> None:
+    """Raise a `ConfigError` where observed columns have other names than those of the channel.
+
+    Args:
+        given: Names of the observed columns, or None where they have none.
+        known: Those of the channel.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    if given is None:
+        return
+    expected = None if known is None else list(known)
+    rule = f"be those of the channel, {expected}"
+    require(list(given) == expected, "features", rule, list(given))
+
+
+def require_columns(x: Float[Array, "event feature"], n_columns: int) -> None:
+    """Raise a `ShapeError` where observed events have not the columns of simulated ones.
+
+    Args:
+        x: Observed events.
+        n_columns: Columns of the simulated ones.
+
+    Raises:
+        ShapeError: There are others.
+    """
+    found = x.shape[1]
+    rule = f"have {n_columns} columns, as the reference"
+    require_shape(found == n_columns, "x", rule, f"{found}")
 
 
 def room_for(rate: float) -> int:

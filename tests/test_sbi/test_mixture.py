@@ -141,6 +141,10 @@ def test_what_cannot_be_mixed_is_named(key):
         def log_ratio(self, x, theta):
             return jnp.where(x[:, 0] > 1e9, 0.0, jnp.nan)
 
+    plain = Process("one", SignalBackground(), lambda t: t[0], build_events(x), theta=[1.0, 1.0])
+    named = build_mixture([plain], ("mu",), n_rows=10, features=("x",))
+    with pytest.raises(ConfigError, match=r"those of the channel, \['x'\], but it is \['y'\]"):
+        named.events([0.1], features=("y",))
     bad = Process("bad", Broken(), lambda t: t[0], build_events(x))
     with pytest.raises(DataError, match="finite ratios, but 20 events have not, the first of 'b"):
         build_mixture([bad], ("mu",), n_rows=10)

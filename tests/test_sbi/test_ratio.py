@@ -16,6 +16,7 @@ from diffhep_sbi import (
     mine,
     mlp,
     residual_mlp,
+    sallino,
     transformer,
 )
 from diffhep_sbi.losses import METHODS
@@ -107,10 +108,40 @@ def test_training_finds_the_ratio_and_its_score(problem, gold, key):
     assert fitted.distance_outside(jnp.array([9.0, 0.0])) > 1.0
     with pytest.warns(UserWarning, match="widths outside the trained range"):
         fitted.log_ratio(x[:2], jnp.array([9.0, 0.0]))
+    with pytest.raises(DataError, match="in event 2 column 1 is nan"):
+        fitted.log_ratio(x[:4].at[2, 1].set(jnp.nan), theta)
+    members = [fitted.member(index).log_ratio(x[:9], theta) for index in range(2)]
+    np.testing.assert_allclose(fitted.log_ratio(x[:9], theta), sum(members) / 2, rtol=1e-12)
     with pytest.raises(ShapeError, match=r"`x` must have events of shape \(2,\)"):
         fitted.log_ratio(jnp.zeros((4, 3)), theta)
     with pytest.raises(ShapeError, match=r"`theta` must have shape \(2,\)"):
         fitted.log_ratio(x, jnp.zeros(3))
+
+
+def check_projection(problem, local, key):
+    """The score of a normal distribution is sufficient: its projection knows the whole ratio."""
+    shape = (4000, 2)
+    box = jax.random.uniform(key, shape, float, minval=-1.0, maxval=1.0)
+    gold = mine(problem.simulator, THETA1 + box, THETA1, key=jax.random.fold_in(key, 1))
+    # Half the score is the same projection, whose local ratio is wrong.
+    halved = eqx.tree_at(lambda e: e.params.scale, local, 2.0 * local.params.scale)
+    found = sallino(halved, gold)
+    assert found.ratio.method == "sallino"
+    np.testing.assert_allclose(found.high, THETA1 + 1.0, atol=0.01)
+    theta, x = THETA1 + jnp.array([0.6, -0.5]), gold.x[:2000]
+    truth = ExactRatio(problem, THETA1).log_ratio(x, theta)
+
+    def error(ratio):
+        return float(jnp.mean((ratio.log_ratio(x, theta) - truth) ** 2) / jnp.var(truth))
+
+    assert error(found) < 0.05 < 0.2 < error(halved)
+    with pytest.warns(UserWarning, match="widths outside the trained range"):
+        found.log_ratio(x[:1], THETA1 + 3.0)
+    with pytest.raises(ConfigError, match="be learned by method 'sally', but it is 'sallino'"):
+        sallino(found.ratio, gold)
+    moved = eqx.tree_at(lambda g: g.theta1, gold, gold.theta1 + 0.1)
+    with pytest.raises(ConfigError, match=r"`gold.theta1` must be the reference"):
+        sallino(local, moved)
 
 
 def test_sally_learns_the_score_at_its_reference(problem, key):
@@ -133,6 +164,7 @@ def test_sally_learns_the_score_at_its_reference(problem, key):
     scale = fitted.params.scale
     information = fitted.members.information[0] / scale / scale[:, None]
     np.testing.assert_allclose(information, problem.information(THETA1), rtol=0.1, atol=0.1)
+    check_projection(problem, fitted, key)
     other = mine(problem.simulator, THETA1 + 0.1, THETA1, n_events=50, key=key)
     with pytest.raises(ConfigError, match="be theta1 in all events for sally"):
         fit_ratio(other, "sally", progress=False, key=key)

@@ -15,6 +15,8 @@ from diffhep.magnet.operators.everett import cell_everett as cell_everett
 from diffhep.magnet.operators.jiles_atherton import JilesAtherton as JilesAtherton
 from diffhep.magnet.operators.play import Play as Play
 from diffhep.magnet.operators.play import Stop as Stop
+from diffhep.magnet.operators.play_preisach import PlayPreisach as PlayPreisach
+from diffhep.magnet.operators.polynomial import Polynomial as Polynomial
 from diffhep.magnet.operators.prandtl_ishlinskii import PrandtlIshlinskii as PrandtlIshlinskii
 from diffhep.magnet.operators.preisach import Preisach as Preisach
 from diffhep.magnet.operators.relays import RelayPreisach as RelayPreisach

@@ -31,7 +31,8 @@ def along_path(
     Reference:
         Ch. Tsitouras, Computers & Mathematics with Applications 62 (2011) 770.
     """
-    solver = diffrax.Tsit5()
+    # Stages by a bounded loop: derivatives in both modes, as least squares need them.
+    solver = diffrax.Tsit5(scan_kind="bounded")
     # In units of the way, x runs from 0 to 1: a way of no length has no other special case.
     length = end - start
     term = diffrax.ODETerm(lambda t, y, _: length * slope(start + t * length, y))

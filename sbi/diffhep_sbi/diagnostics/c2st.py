@@ -2,8 +2,9 @@
 
 A perceptron of two hidden layers of ten units per dimension learns to tell two samples apart, on
 five folds; its accuracy on what it was not trained on is 0.5 where the samples have one
-distribution and 1 where they do not overlap. Settings, starting weights, stopping rule and
-regularisation are those of the classifier that the benchmark takes (scikit-learn's).
+distribution and 1 where they do not overlap. Settings, starting weights, stopping rule,
+regularisation and single precision are those of the classifier that the benchmark takes
+(scikit-learn's).
 
 Reference:
     J.-M. Lueckmann et al., arXiv:2101.04653; D. Lopez-Paz, M. Oquab, arXiv:1610.06545.
@@ -113,8 +114,8 @@ def c2st(
     tests = order[: N_FOLDS * n_test].reshape(N_FOLDS, n_test)
     trains = np.stack([np.setdiff1d(order, test, assume_unique=True) for test in tests])
     accuracy, n_epochs, done = _folds(
-        jnp.asarray(data),
-        jnp.asarray(labels),
+        jnp.asarray(data, jnp.float32),
+        jnp.asarray(labels, jnp.float32),
         jnp.asarray(trains),
         jnp.asarray(tests),
         jnp.asarray(max_epochs),
@@ -150,8 +151,8 @@ def _start(n_features: int, key: Key) -> list[tuple[Array, Array]]:
         limit = (6.0 / (n_in + n_out)) ** 0.5
         layers.append(
             (
-                jax.random.uniform(weight, (n_in, n_out), minval=-limit, maxval=limit),
-                jax.random.uniform(bias, (n_out,), minval=-limit, maxval=limit),
+                jax.random.uniform(weight, (n_in, n_out), jnp.float32, -limit, limit),
+                jax.random.uniform(bias, (n_out,), jnp.float32, -limit, limit),
             )
         )
     return layers
@@ -200,7 +201,7 @@ def _epoch(
 
     def loss(layers: PyTree, rows: Array, used: Array) -> Scalar:
         each = optax.sigmoid_binary_cross_entropy(_logit(layers, x[rows]), y[rows])
-        penalty = sum((jnp.sum(weight**2) for weight, _ in layers), jnp.zeros(()))
+        penalty = sum((jnp.sum(weight**2) for weight, _ in layers), jnp.zeros((), x.dtype))
         return (jnp.sum(used * each) + 0.5 * PENALTY * penalty) / jnp.sum(used)
 
     def step(carry: tuple, batch: tuple) -> tuple[tuple, Array]:

@@ -53,6 +53,40 @@ Event = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Numbers, charges and four-momenta of one event, of its own length."""
 
 
+_QUARK_CHARGE = np.array([0, -1, 2, -1, 2, -1, 2, -1, 2, 0])
+"""Thrice the charge, by the digit of a quark; 0 where a digit is none."""
+
+
+def charges(pdg_id: Int[np.ndarray, " particle"]) -> Float[np.ndarray, " particle"]:
+    """Charges that follow from the digits of the Particle Data Group's numbers.
+
+    Args:
+        pdg_id: Of leptons, quarks, bosons, hadrons, nuclei and supersymmetric partners.
+
+    Returns:
+        In units of the positron's; 0 for numbers without a rule.
+
+    Reference:
+        Particle Data Group, Monte Carlo particle numbering scheme.
+    """
+    number = np.abs(np.asarray(pdg_id, np.int64))
+    is_nucleus = number >= 10**9
+    # Partners carry the charge of what they are partners of, but for charginos.
+    base = np.where(number < 100, number, number % 10**6)
+    elementary = np.select(
+        [base <= 8, np.isin(base, (11, 13, 15, 17)), np.isin(base, (24, 34, 37))],
+        [_QUARK_CHARGE[np.minimum(base, 8)], -3, 3],
+        0,
+    )
+    q1, q2, q3 = (number // power % 10 for power in (1000, 100, 10))
+    charge1, charge2, charge3 = (_QUARK_CHARGE[digit] for digit in (q1, q2, q3))
+    # A positive number is the meson whose heavier quark is up-like, or antiquark is down-like.
+    meson = np.where(q2 % 2 == 0, charge2 - charge3, charge3 - charge2)
+    hadron = np.where(q1 == 0, meson, charge1 + charge2 + charge3)
+    thrice = np.select([is_nucleus, base < 100], [3 * (number // 10**4 % 1000), elementary], hadron)
+    return np.sign(pdg_id) * thrice / 3.0
+
+
 def featurise(events: Sequence[Event], features: Features) -> Float[np.ndarray, "event feature"]:
     """Features of events of any number of particles.
 

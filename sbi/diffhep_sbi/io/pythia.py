@@ -34,11 +34,16 @@ CLOSING = (
     "UncertaintyBands:muSoftCorr = off",
     "UncertaintyBands:FSRpTmin2Fac = 0",
     "UncertaintyBands:deltaAlphaSmax = 1",
+    "UncertaintyBands:overSampleFSR = 10",
+    "VariationFrag:zHead = 4",
 )
-"""Settings with which the weights of fsr:muRfac are ratios of the shower's own densities.
+"""Settings with which the weights are ratios of PYTHIA's own densities; those given later win.
 
-By default PYTHIA compensates the variation for soft gluons, leaves soft branchings as they are and
-bounds the change of the coupling: right for an uncertainty, but no run has those densities.
+By default PYTHIA compensates a variation of fsr:muRfac for soft gluons, leaves soft branchings as
+they are and bounds the change of the coupling: right for an uncertainty, but no run has those
+densities. Its fragmentation draws z below the maximum of its own function, where that of a
+variation may lie above it: there must be room. More room makes weights vary less: of 1000 events at
+fsr:muRfac = 1 weights to 0.85 leave 410 by default and 560 with these.
 """
 
 _BLOCK = 5000
@@ -323,7 +328,10 @@ class PythiaSimulator(NamedTuple):
             for job in missing:
                 found[job] = self._keep(job, generate(job))
         else:
-            with ProcessPoolExecutor(n_processes, get_context("spawn")) as pool:
+            # One server that has everything imported forks the processes of all calls.
+            context = get_context("forkserver")
+            context.set_forkserver_preload(["diffhep_sbi.io.pythia_process"])
+            with ProcessPoolExecutor(n_processes, context) as pool:
                 for job, output in zip(missing, pool.map(generate, missing), strict=True):
                     found[job] = self._keep(job, output)
         return [found[job] for job in jobs]  # pyright: ignore[reportReturnType]

@@ -1,17 +1,24 @@
 """Tables of features and named weights, as event files and generators give them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from diffhep.core.errors import ConfigError, DataError
+from diffhep_sbi.gold import require_finite_events
+from diffhep_sbi.io.particles import Event, Features, featurise
 
 __citations__ = ("arXiv:1805.00020", "arXiv:1907.10621")
 
 _LISTED = 40
 """Names that a message lists before it says how many more there are."""
+
+
+_CHUNK = 4096
+"""Events held at a time, before their features are computed."""
 
 
 class WeightTable(NamedTuple):
@@ -72,3 +79,56 @@ def require_finite_weights(
             f"{int(bad.any(axis=1).sum())} of {len(weights)} events have weights that are not "
             "finite."
         )
+
+
+def build_table(
+    events: Iterable[tuple[Event, dict[str, float]]],
+    source: Path,
+    wanted: Sequence[str] | None,
+    features: Features,
+    n_events: int | None,
+) -> WeightTable:
+    """A table from a stream of events with their weights by name.
+
+    Args:
+        events: The stream.
+        source: The file it comes from, for messages.
+        wanted: Names of weights; those of the first event where left out.
+        features: What to compute.
+        n_events: Where to stop, or None.
+
+    Returns:
+        The table.
+
+    Raises:
+        DataError: There is no event, one lacks a weight, or a weight or feature is not finite.
+        ConfigError: The first event has no weight of a name.
+    """
+    names: tuple[str, ...] = ()
+    held: list[Event] = []
+    x: list[np.ndarray] = []
+    rows: list[list[float]] = []
+    for number, (particles, found) in enumerate(events):
+        if number == 0:
+            names = tuple(found) if wanted is None else tuple(wanted)
+            require_names(names, tuple(found), source.name)
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise DataError(
+                f"{source.name}: event {number} has {len(found)} weights and none called "
+                f"{missing[0]!r}, which the first event has."
+            )
+        rows.append([found[name] for name in names])
+        held.append(particles)
+        if len(held) == _CHUNK:
+            x.append(featurise(held, features))
+            held = []
+        if number + 1 == n_events:
+            break
+    if not rows:
+        raise DataError(f"{source} must hold events, but it has none.")
+    x.append(featurise(held, features))
+    weights, table = np.array(rows), np.concatenate(x)
+    require_finite_weights(weights, names, source.name)
+    require_finite_events(table)
+    return WeightTable(table, weights, names, features.names)
