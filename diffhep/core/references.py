@@ -681,6 +681,14 @@ _ENTRIES = (
         "J. Phys. G 28, 2693",
     ),
     (
+        "steinmetz1892",
+        "C. P. Steinmetz",
+        "On the Law of Hysteresis",
+        "1892",
+        "doi:10.1109/T-AIEE.1892.5570437",
+        "Trans. AIEE 9, 3",
+    ),
+    (
         "marquardt1963",
         "D. W. Marquardt",
         "An Algorithm for Least-Squares Estimation of Nonlinear Parameters",

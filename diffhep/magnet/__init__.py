@@ -1,6 +1,9 @@
 """Magnets with memory: operators, their identification, measured data."""
 
 from diffhep.magnet import datasets as datasets
+from diffhep.magnet.core_loss import CoreLossFit as CoreLossFit
+from diffhep.magnet.core_loss import fit_core_loss as fit_core_loss
+from diffhep.magnet.core_loss import loop_figures as loop_figures
 from diffhep.magnet.fitting import PreisachFit as PreisachFit
 from diffhep.magnet.fitting import PreisachSettings as PreisachSettings
 from diffhep.magnet.fitting import fit_preisach as fit_preisach

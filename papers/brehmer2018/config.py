@@ -43,9 +43,8 @@ class Point:
     methods: tuple[str, ...] = ("carl", "rolr", "alice", "cascal", "rascal", "alices", "sally")
 
     def __post_init__(self) -> None:
-        rule = "be latent_gaussian, drell_yan or ee_mumu"
-        known = ("latent_gaussian", "drell_yan", "ee_mumu")
-        require(self.problem in known, "problem", rule, self.problem)
+        known = ("latent_gaussian", "drell_yan", "ee_mumu", "galton")
+        require(self.problem in known, "problem", f"be one of {', '.join(known)}", self.problem)
         require_positive(self, "half_width")
         unknown = set(self.methods) - set(PARAMETERISED)
         rule = f"be among {', '.join(PARAMETERISED)}"

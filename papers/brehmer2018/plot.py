@@ -14,6 +14,7 @@ TITLES = {
     "latent_gaussian": "latent Gaussian",
     "drell_yan": "Drell-Yan EFT",
     "ee_mumu": "$e^+e^-\\to\\mu^+\\mu^-$",
+    "galton": "Galton board",
 }
 
 Data = dict[str, np.ndarray]
@@ -31,18 +32,19 @@ def plot(data: Data, directory: Path) -> list[Path]:
     """
     names = [name for name in TITLES if f"{name}/n_events" in data]
     draw: list[Callable[[Any, Data], None]] = []
-    for drawing in (_learning, _curves):
-        draw += [partial(_titled, drawing=drawing, name=name) for name in names]
+    for drawing in (learning, _curves):
+        draw += [partial(titled, drawing=drawing, name=name) for name in names]
     path, title = directory / "brehmer2018", "arXiv:1805.00020, learned likelihood ratios"
     return plotting.save_panels(draw, data, path, title=title, rows=2, height_inch=4.2)
 
 
-def _titled(panel: Any, data: Data, *, drawing: Any, name: str) -> None:
+def titled(panel: Any, data: Data, *, drawing: Any, name: str) -> None:
+    """Draw a panel of one problem, and name it."""
     drawing(panel, data, name)
     panel.set_title(TITLES[name], loc="right", fontsize=7)
 
 
-def _learning(panel: Any, data: Data, name: str) -> None:
+def learning(panel: Any, data: Data, name: str) -> None:
     """Mean square error of log r against the number of events, mean and error over seeds."""
     n_events = data[f"{name}/n_events"]
     for index, method in enumerate(METHODS):

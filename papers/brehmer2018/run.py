@@ -14,6 +14,8 @@ from papers.brehmer2018.stages import Place
 
 __all__ = ["PRESETS", "Config", "run"]
 
+PAPER = "arXiv:1805.00020"
+
 FRACTIONS = np.linspace(-1.0, 1.0, 21)
 """Along the first parameter, in half-widths of the box."""
 
@@ -43,7 +45,8 @@ def run(config: Config, directory: RunDir, *, key: Key) -> list[Claim]:
     made: list[Claim] = []
     arrays: dict[str, Any] = {}
     for point in config.points:
-        place = stages.prepare(point, config, directory, key_for(key, point.problem))
+        test = (config.n_test, config.n_thetas)
+        place = stages.prepare(point, test, directory, key_for(key, point.problem))
         made += _gold(place, config)
         claims, found = _methods(place, config)
         made += claims
@@ -82,7 +85,7 @@ def _methods(place: Place, config: Config) -> tuple[list[Claim], dict[str, Any]]
         "exact/curve": stages.expected_curve(place, exact, FRACTIONS),
     }
     for method in place.point.methods:
-        errors, last = _learning_curve(place, config, method)
+        errors, last = stages.learning_curve(place, settings, method)
         arrays[f"{method}/errors"] = errors
         curves = [stages.expected_curve(place, ratio, FRACTIONS) for ratio in last]
         arrays[f"{method}/curve"] = np.mean(curves, axis=0)
@@ -91,43 +94,18 @@ def _methods(place: Place, config: Config) -> tuple[list[Claim], dict[str, Any]]
     if config.judge_order:
         made += _order(place, arrays)
     elif {"alice", "carl"} <= set(place.point.methods):
-        made.append(_comparison(place, arrays, "alice", "carl", 1.0))
+        made.append(stages.compare(place, arrays, ("alice", "carl"), 1.0, PAPER))
     return made, arrays
-
-
-def _learning_curve(place: Place, config: Config, method: str) -> tuple[np.ndarray, list[Any]]:
-    """Mean square errors, (events, seed, plain or trimmed), and the ratios of the last row."""
-    settings, rows, fitted = config.training, [], []
-    for n_events in settings.n_events:
-        fitted = [
-            stages.trained(place, settings, method, n_events, seed)
-            for seed in range(settings.n_seeds)
-        ]
-        rows.append([stages.squared_errors(place, ratio) for ratio in fitted])
-    return np.array(rows), fitted
 
 
 def _order(place: Place, arrays: dict[str, Any]) -> list[Claim]:
     """The order of the methods as published, on the most events."""
     known = set(place.point.methods)
     return [
-        _comparison(place, arrays, better, worse, bar)
+        stages.compare(place, arrays, (better, worse), bar, PAPER)
         for better, worse, bar in ORDER
         if {better, worse} <= known
     ]
-
-
-def _comparison(place: Place, arrays: dict[str, Any], better: str, worse: str, bar: float) -> Claim:
-    """The ratio of two mean square errors, its error from the spread over seeds."""
-    means, relative = [], 0.0
-    for method in (better, worse):
-        errors = arrays[f"{method}/errors"][-1, :, 0]
-        means.append(errors.mean())
-        if errors.size > 1:
-            relative += errors.var(ddof=1) / errors.size / errors.mean() ** 2
-    value = float(means[0] / means[1])
-    name = f"{place.point.problem}: MSE(log r) of {better} / {worse}"
-    return Claim(name, value, float(value * np.sqrt(relative)), bar, "arXiv:1805.00020", "<=")
 
 
 def _sally(place: Place, config: Config, ratios: list[Any]) -> list[Claim]:

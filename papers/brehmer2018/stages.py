@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffhep.core.rng import key_at, key_for
-from diffhep.core.run import RunDir
+from diffhep.core.run import Claim, RunDir
 from diffhep.core.typing import Key
 from diffhep_sbi import ExactRatio, Gold, RatioEnsemble, fit_ratio, mine, mlp, problems, simulate
-from papers.brehmer2018.config import Config, Point, Training
+from papers.brehmer2018.config import Point, Training
 
 TRIMMED = 0.05
 """Fraction of the largest squared errors left out of the trimmed mean, as in the paper."""
@@ -37,15 +37,20 @@ def build_problem(name: str) -> tuple[problems.AbstractProblem, Float[Array, " p
         return problems.DrellYan(), jnp.zeros(2)
     if name == "ee_mumu":
         return problems.EeMuMu(), jnp.zeros(1)
+    if name == "galton":
+        return problems.GaltonBoard(), jnp.zeros(1)
     design = jnp.array([[1.0, 0.3], [0.0, 1.0], [0.5, -0.2]])
     return problems.LatentGaussian(design, 0.5 * jnp.eye(3), 0.3 * jnp.eye(3)), jnp.zeros(2)
 
 
-def prepare(point: Point, config: Config, directory: RunDir, key: Key) -> Place:
-    """Events from the reference, parameters from the box, and the exact log-ratios."""
+def prepare(point: Point, test: tuple[int, int], directory: RunDir, key: Key) -> Place:
+    """Events from the reference, parameters from the box, and the exact log-ratios.
+
+    `test` are the numbers of events and of parameter points.
+    """
     problem, theta1 = build_problem(point.problem)
-    x = simulate(problem.simulator, theta1, n_events=config.n_test, key=key_for(key, "test"))
-    shape = (config.n_thetas, theta1.size)
+    x = simulate(problem.simulator, theta1, n_events=test[0], key=key_for(key, "test"))
+    shape = (test[1], theta1.size)
     thetas = point.half_width * jax.random.uniform(
         key_for(key, "thetas"), shape, float, minval=-0.9, maxval=0.9
     )
@@ -93,6 +98,34 @@ def squared_errors(place: Place, fitted: RatioEnsemble) -> tuple[float, float]:
     errors = np.sort((found - place.truth).ravel() ** 2)
     kept = errors[: int((1.0 - TRIMMED) * errors.size)]
     return float(errors.mean()), float(kept.mean())
+
+
+def learning_curve(
+    place: Place, settings: Training, method: str
+) -> tuple[Float[np.ndarray, "number seed two"], list[Any]]:
+    """Mean square errors, plain and trimmed, and the ratios of the most events."""
+    rows, fitted = [], []
+    for n_events in settings.n_events:
+        fitted = [
+            trained(place, settings, method, n_events, seed) for seed in range(settings.n_seeds)
+        ]
+        rows.append([squared_errors(place, ratio) for ratio in fitted])
+    return np.array(rows), fitted
+
+
+def compare(
+    place: Place, arrays: dict[str, Any], pair: tuple[str, str], bar: float, source: str
+) -> Claim:
+    """The ratio of the mean square errors of two methods, its error from the spread over seeds."""
+    means, relative = [], 0.0
+    for method in pair:
+        errors = arrays[f"{method}/errors"][-1, :, 0]
+        means.append(errors.mean())
+        if errors.size > 1:
+            relative += errors.var(ddof=1) / errors.size / errors.mean() ** 2
+    value = float(means[0] / means[1])
+    name = f"{place.point.problem}: MSE(log r) of {pair[0]} / {pair[1]}"
+    return Claim(name, value, float(value * np.sqrt(relative)), bar, source, "<=")
 
 
 def expected_curve(

@@ -102,6 +102,8 @@ def test_muon_angles():
     cosine = MUONS.table([], n_events=50, key=jax.random.key(5)).x
     assert cosine.shape == (50, 1)
     assert np.all(np.abs(cosine) < 1.0)
+    with pytest.raises(DataError, match="must be finite"):
+        MUONS._replace(settings=HADRONS).table([], n_events=3, key=jax.random.key(5))
 
 
 def test_bad_input(key, monkeypatch):

@@ -15,6 +15,7 @@ from diffhep_sbi import (
     join,
     mine,
     mlp,
+    quadratic,
     residual_mlp,
     sallino,
     transformer,
@@ -293,3 +294,14 @@ def test_gold_that_cannot_be_learned_from_is_refused(gold, key):
     short = eqx.tree_at(lambda g: g.weight, few, few.weight[:-1])
     with pytest.raises(ShapeError, match="`weight` must have shape"):
         fit_ratio(short, "carl", **options)
+
+
+def test_a_quadratic_form_is_added_to_a_network(key):
+    build = quadratic(mlp(4, 1))
+    network = build((2,), 1, 1, key)
+    form = jnp.arange(9.0, dtype=jnp.float32).reshape(1, 3, 3)
+    x, theta = jnp.array([0.5, -1.0], jnp.float32), jnp.array([2.0], jnp.float32)
+    both = np.array([0.5, -1.0, 2.0])
+    moved = eqx.tree_at(lambda n: n.form, network, form)
+    expected = network(x, theta) + both @ np.asarray(form[0]) @ both
+    np.testing.assert_allclose(moved(x, theta), expected, rtol=1e-5)

@@ -177,7 +177,8 @@ def _factorise(matrix: Array) -> tuple[Array, Array, Array]:
     parts. Two independent batches on two threads wait for each other for ever, which stops a
     chain whose proposal and correction both need the determinant.
     """
-    return tuple(jax.lax.linalg.lu(matrix))
+    factors, swaps, order = jax.lax.linalg.lu(matrix)
+    return factors, swaps, order
 
 
 @jax.custom_jvp

@@ -167,8 +167,9 @@ r"""Shapes of hadronic events, and number and spectrum of their charged particle
 def _muon_cosine(particles: Particles) -> Float[Array, " feature"]:
     of_muon = (particles.pdg_id == 13)[:, None] * particles.four_momentum_GeV[:, :3]
     momentum = jnp.sum(of_muon, axis=0)
-    return (momentum[2] / jnp.maximum(jnp.linalg.norm(momentum), 1e-9))[None]
+    size = jnp.linalg.norm(momentum)
+    return jnp.where(size > 0.0, momentum[2] / jnp.where(size > 0.0, size, 1.0), jnp.nan)[None]
 
 
 MUON_COSINE = Features(names=("cosine",), compute=_muon_cosine)
-"""Cosine of the angle of the one negative muon to the first beam."""
+"""Cosine of the angle of the one negative muon to the first beam; not a number without one."""
