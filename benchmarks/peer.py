@@ -42,13 +42,16 @@ class Peer:
     """A peer's script that answers rounds until the `with` block ends.
 
     Args:
-        peer: Name of a folder in `benchmarks/peers`.
+        peer: Name of a folder in `benchmarks/peers`; None for a program of this library in
+            `benchmarks`, where it needs a process of its own.
         script: File in that folder.
         setting: Given to the script as JSON, its only command-line argument.
     """
 
-    def __init__(self, peer: str, script: str, setting: dict[str, Any]) -> None:
-        self._command = [environment(peer), _HERE / "peers" / peer / script, json.dumps(setting)]
+    def __init__(self, peer: str | None, script: str, setting: dict[str, Any]) -> None:
+        python = sys.executable if peer is None else environment(peer)
+        folder = _HERE if peer is None else _HERE / "peers" / peer
+        self._command = [python, folder / script, json.dumps(setting)]
 
     def __enter__(self) -> "Peer":
         self._process = subprocess.Popen(

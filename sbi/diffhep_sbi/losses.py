@@ -131,10 +131,11 @@ def scandal(model: LogRatio, gold: Gold, alpha: float) -> Scalar:
 
 def _contrasts(model: LogRatio, gold: Gold, n_others: int) -> Float[Array, "event contrast"]:
     """Log-ratios of every event with its own parameters, first, and those of its neighbours."""
-    shifts = jnp.arange(n_others + 1)
-    thetas = jax.vmap(lambda shift: jnp.roll(gold.theta0, shift, axis=0))(shifts)
-    rows = jax.vmap(jax.vmap(model, (0, 0)), (None, 0))(gold.x, thetas)
-    return rows.T
+    n_rows = n_others + 1
+    thetas = jnp.concatenate([jnp.roll(gold.theta0, shift, axis=0) for shift in range(n_rows)])
+    # One axis of pairs: with two, products of three axes and their transposes take longer.
+    events = jnp.tile(gold.x, (n_rows, *(1,) * (gold.x.ndim - 1)))
+    return jax.vmap(model)(events, thetas).reshape(n_rows, -1).T
 
 
 def nre_a(model: LogRatio, gold: Gold, alpha: float) -> Scalar:

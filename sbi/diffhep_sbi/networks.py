@@ -39,7 +39,7 @@ class MLP(AbstractNetwork):
         self, x: Float[Array, "*feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " output"]:
         """The outputs."""
-        return self.layers(jnp.concatenate([x.ravel(), theta]))
+        return _apply(self.layers, jnp.concatenate([x.ravel(), theta]))
 
 
 def mlp(width: int = 64, depth: int = 3, activation: Activation = jax.nn.silu) -> NetworkBuilder:
@@ -77,10 +77,10 @@ class ResidualMLP(AbstractNetwork):
         self, x: Float[Array, "*feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " output"]:
         """The outputs."""
-        hidden = self.lift(jnp.concatenate([x.ravel(), theta]))
+        hidden = _dense(self.lift, jnp.concatenate([x.ravel(), theta]))
         for block in self.blocks:
-            hidden = hidden + block(self.activation(hidden))
-        return self.read(self.activation(hidden))
+            hidden = hidden + _apply(block, self.activation(hidden))
+        return _dense(self.read, self.activation(hidden))
 
 
 def residual_mlp(
@@ -166,8 +166,8 @@ class DeepSet(AbstractNetwork):
     ) -> Float[Array, " output"]:
         """The outputs; the last feature tells particles, 1, from padding, 0."""
         present = x[:, -1:]
-        summed = jnp.sum(present * jax.vmap(self.each)(x), axis=0)
-        return self.together(jnp.concatenate([summed, theta]))
+        summed = jnp.sum(present * _apply(self.each, x), axis=0)
+        return _apply(self.together, jnp.concatenate([summed, theta]))
 
 
 def deep_set(
@@ -222,16 +222,16 @@ class Transformer(AbstractNetwork):
         n = x.shape[0]
         # Padding sees itself, lest a softmax over nothing be undefined; nobody sees it.
         mask = (present[None, :] > 0) | jnp.eye(n, dtype=bool)
-        hidden = jax.vmap(self.lift)(x)
+        hidden = _apply(self.lift, x)
         for index, (attention, each) in enumerate(zip(self.attention, self.each, strict=True)):
             first, second = (jax.vmap(norm) for norm in self.norms[2 * index : 2 * index + 2])
             normed = first(hidden)
             hidden = hidden + attention(normed, normed, normed, mask)
-            hidden = hidden + jax.vmap(each)(second(hidden))
+            hidden = hidden + _apply(each, second(hidden))
         total = jnp.sum(present)
         mean = jnp.sum(present[:, None] * hidden, axis=0) / jnp.maximum(total, 1.0)
         count = jnp.log1p(total)[None].astype(mean.dtype)
-        return self.together(jnp.concatenate([mean, count, theta]))
+        return _apply(self.together, jnp.concatenate([mean, count, theta]))
 
 
 def transformer(
@@ -280,6 +280,23 @@ def _perceptron(
     n_inputs: int, n_outputs: int, width: int, depth: int, activation: Activation, key: Key
 ) -> eqx.nn.MLP:
     return eqx.nn.MLP(n_inputs, n_outputs, width, depth, activation, dtype=jnp.float32, key=key)
+
+
+def _dense(layer: eqx.nn.Linear, x: Float[Array, "*row input"]) -> Float[Array, "*row output"]:
+    """A linear layer as one product whose rows are events, of any number of batch axes.
+
+    The layer's own product has events in columns: XLA transposes activations back and forth.
+    """
+    product = x @ layer.weight.T
+    return product if layer.bias is None else product + layer.bias
+
+
+def _apply(perceptron: eqx.nn.MLP, x: Float[Array, "*row input"]) -> Float[Array, "*row output"]:
+    """A perceptron of rows."""
+    *hidden, last = perceptron.layers
+    for layer in hidden:
+        x = perceptron.activation(_dense(layer, x))
+    return _dense(last, x)
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -20,6 +20,9 @@ __citations__ = ("arXiv:1805.00020",)
 _DECAY = 0.01
 """The last learning rate over the first, arXiv:1805.00020."""
 
+_LEAST_HELD_OUT = 16
+"""Held-out events a step, to hold against one another."""
+
 
 class Trained(NamedTuple):
     """Networks of the epochs with the lowest held-out loss, and the mean losses of all epochs."""
@@ -49,9 +52,14 @@ class Objective(eqx.Module):
     def __call__(self, model: Any, key: Key, step: Array) -> tuple[Scalar, dict[str, Scalar]]:
         """The loss of one step, and the held-out one."""
         keys = jax.random.split(key)
+        # Held-out events are drawn as often as those of training, an epoch of each an epoch.
+        share = self.held_out.n_events / self.train.n_events
+        batches = (self.batch, max(_LEAST_HELD_OUT, round(self.batch * share)))
         losses = [
-            self.method.loss(model, part.take(draw_rows(part, self.batch, part_key)), self.alpha)
-            for part, part_key in zip((self.train, self.held_out), keys, strict=True)
+            self.method.loss(model, part.take(draw_rows(part, batch, part_key)), self.alpha)
+            for part, batch, part_key in zip(
+                (self.train, self.held_out), batches, keys, strict=True
+            )
         ]
         return losses[0], {"held_out": jax.lax.stop_gradient(losses[1])}
 
