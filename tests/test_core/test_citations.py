@@ -76,4 +76,4 @@ def test_table_is_well_formed():
         field = {"arXiv": "eprint", "doi": "doi"}[kind]
         assert f"{field} = {{{number}}}" in entry
         assert entry.count("{") == entry.count("}")
-        assert re.search(r"year = \{(19|20)\d\d\}", entry)
+        assert re.search(r"year = \{(18|19|20)\d\d\}", entry)

@@ -39,6 +39,7 @@ def test_the_mean_score_is_zero(name, key):
     assert bool(jnp.all(problem.prior.support.check(theta)))
 
 
+@pytest.mark.slow
 def test_two_moons_has_an_exact_density_and_posterior(key):
     problem, theta = TwoMoons(), jnp.array([0.3, 0.1])
     x = simulate(problem.simulator, theta, n_events=4000, key=key)
