@@ -203,7 +203,7 @@ def fetch(
         return _verify(target, dataset)
     if dataset.prepared:
         raise DataError(
-            f"{dataset.name_on_disk} cannot be downloaded: it is {dataset.prepared} from "
+            f"{dataset.name_on_disk} is not downloaded here: it is {dataset.prepared} from "
             f"{dataset.url}; put it into a folder and set {LOCAL_COPY} to that."
         )
     return _download(dataset, target)

@@ -19,11 +19,11 @@ from diffhep_sbi import problems, simulate
 
 BENCHMARK = {
     "sbibm": Dataset(
-        "https://files.pythonhosted.org/packages/6a/3d/"
-        "ca6a49f7d8ad77f274087b58584eb61e7d13d2c52181386a4fb29caa897f/"
-        "sbibm-1.1.0-py2.py3-none-any.whl",
+        "https://github.com/sbi-benchmark/sbibm",
         "12ecc6b4d327b92f9225f08faa6405e4274fb8e75943d86a53157d1b1bcfaf74",
         "MIT",
+        "sbibm-1.1.0-py2.py3-none-any.whl",
+        prepared="what `pip download --no-deps sbibm==1.1.0` fetches, the packaged files",
     )
 }
 """Observations and reference posteriors of the paper's authors."""
