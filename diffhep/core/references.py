@@ -971,7 +971,7 @@ _ENTRIES = (
     ),
     (
         "cho2014",
-        "K. Cho and B. van Merri\\"enboer and C. Gulcehre and D. Bahdanau and F. Bougares and "
+        "K. Cho and B. van Merrienboer and C. Gulcehre and D. Bahdanau and F. Bougares and "
         "H. Schwenk and Y. Bengio",
         "Learning phrase representations using RNN encoder-decoder for statistical machine "
         "translation",
