@@ -994,6 +994,51 @@ _ENTRIES = (
         "doi:10.2307/1913643",
         "Econometrica 46, 33",
     ),
+    (
+        "tsai1974",
+        "Y.-S. Tsai",
+        "Pair production and bremsstrahlung of charged leptons",
+        "1974",
+        "doi:10.1103/RevModPhys.46.815",
+        "Rev. Mod. Phys. 46, 815",
+    ),
+    (
+        "sternheimer1971",
+        "R. M. Sternheimer and R. F. Peierls",
+        "General expression for the density effect for the ionization loss of charged particles",
+        "1971",
+        "doi:10.1103/PhysRevB.3.3681",
+        "Phys. Rev. B 3, 3681",
+    ),
+    (
+        "williams1992",
+        "R. J. Williams",
+        "Simple statistical gradient-following algorithms for connectionist reinforcement learning",
+        "1992",
+        "doi:10.1007/BF00992696",
+        "Machine Learning 8, 229",
+    ),
+    (
+        "arya2022",
+        "G. Arya and M. Schauer and F. Schaefer and C. Rackauckas",
+        "Automatic differentiation of programs with discrete randomness",
+        "2022",
+        "arXiv:2210.08572",
+    ),
+    (
+        "jang2016",
+        "E. Jang and S. Gu and B. Poole",
+        "Categorical reparameterization with Gumbel-softmax",
+        "2016",
+        "arXiv:1611.01144",
+    ),
+    (
+        "bengio2013",
+        "Y. Bengio and N. Leonard and A. Courville",
+        "Estimating or propagating gradients through stochastic neurons for conditional computation",
+        "2013",
+        "arXiv:1308.3432",
+    ),
 )
 
 REFERENCES: Mapping[str, str] = MappingProxyType({entry[4]: _article(*entry) for entry in _ENTRIES})
