@@ -1035,9 +1035,45 @@ _ENTRIES = (
     (
         "bengio2013",
         "Y. Bengio and N. Leonard and A. Courville",
-        "Estimating or propagating gradients through stochastic neurons for conditional computation",
+        "Estimating or propagating gradients through stochastic neurons for conditional "
+        "computation",
         "2013",
         "arXiv:1308.3432",
+        "vaswani2017",
+        "A. Vaswani and N. Shazeer and N. Parmar and J. Uszkoreit and L. Jones and A. N. Gomez and "
+        "L. Kaiser and I. Polosukhin",
+        "Attention Is All You Need",
+        "2017",
+        "arXiv:1706.03762",
+    ),
+    (
+        "su2021",
+        "J. Su and Y. Lu and S. Pan and A. Murtadha and B. Wen and Y. Liu",
+        "RoFormer: Enhanced Transformer with Rotary Position Embedding",
+        "2021",
+        "arXiv:2104.09864",
+    ),
+    (
+        "lim2019",
+        "B. Lim and S. O. Arik and N. Loeff and T. Pfister",
+        "Temporal Fusion Transformers for Interpretable Multi-horizon Time Series Forecasting",
+        "2019",
+        "arXiv:1912.09363",
+    ),
+    (
+        "nie2022",
+        "Y. Nie and N. H. Nguyen and P. Sinthong and J. Kalagnanam",
+        "A Time Series is Worth 64 Words: Long-term Forecasting with Transformers",
+        "2022",
+        "arXiv:2211.14730",
+    ),
+    (
+        "li2020",
+        "Z. Li and N. Kovachki and K. Azizzadenesheli and B. Liu and K. Bhattacharya and "
+        "A. Stuart and A. Anandkumar",
+        "Fourier Neural Operator for Parametric Partial Differential Equations",
+        "2020",
+        "arXiv:2010.08895",
     ),
 )
 
