@@ -1039,6 +1039,8 @@ _ENTRIES = (
         "computation",
         "2013",
         "arXiv:1308.3432",
+    ),
+    (
         "vaswani2017",
         "A. Vaswani and N. Shazeer and N. Parmar and J. Uszkoreit and L. Jones and A. N. Gomez and "
         "L. Kaiser and I. Polosukhin",
