@@ -994,6 +994,13 @@ _ENTRIES = (
         "doi:10.2307/1913643",
         "Econometrica 46, 33",
     ),
+    (
+        "harrison2018",
+        "J. Harrison and A. Sharma and M. Pavone",
+        "Meta-learning priors for efficient online Bayesian regression",
+        "2018",
+        "arXiv:1807.08912",
+    ),
 )
 
 REFERENCES: Mapping[str, str] = MappingProxyType({entry[4]: _article(*entry) for entry in _ENTRIES})
