@@ -13,7 +13,12 @@ from jaxtyping import Array, Bool, Float
 
 from diffhep.core.checks import as_integer
 from diffhep.core.typing import Key, Scalar
-from diffhep.magnet.forecasters.base import LEVELS, AbstractNeuralForecaster, as_levels
+from diffhep.magnet.forecasters.base import (
+    LEVELS,
+    AbstractNeuralForecaster,
+    WindowForm,
+    as_levels,
+)
 from diffhep.magnet.forecasters.memory_features import N_EVEN, N_ODD, Memory, memory_features
 from diffhep.magnet.forecasters.scaling import Scaling
 
@@ -96,6 +101,7 @@ class AdaptiveBasis(AbstractNeuralForecaster):
 
     Columns of the basis: a constant; $r q^3/(1-q)$ with $r=u/u_s$, $q=r^2$, which grows where the
     input saturates at $u_s$, linear in the covariates; seven features; the network's outputs.
+    All are in units of the root mean square input of the whole window, horizon included.
 
     Attributes:
         network: Odd functions of the past.
@@ -109,6 +115,7 @@ class AdaptiveBasis(AbstractNeuralForecaster):
         log_spread: Logarithm of a factor of the posterior's standard deviation.
         scaling: To and from physical units.
         levels: Probabilities of the quantiles.
+        form: Of the windows it takes.
     """
 
     network: OddNetwork
@@ -122,6 +129,7 @@ class AdaptiveBasis(AbstractNeuralForecaster):
     log_spread: Scalar
     scaling: Scaling
     levels: tuple[float, ...] = eqx.field(static=True)
+    form: WindowForm = eqx.field(static=True)
 
     def forward(
         self,
@@ -269,6 +277,7 @@ def adaptive_basis(
             covariate_mean=np.zeros(n_covariates), covariate_scale=np.ones(n_covariates)
         ),
         levels=as_levels(levels),
+        form=WindowForm(n_covariates),
     )
 
 
