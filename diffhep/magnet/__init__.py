@@ -12,6 +12,8 @@ from diffhep.magnet.forecasters import AbstractForecaster as AbstractForecaster
 from diffhep.magnet.forecasters import AdaptiveBasis as AdaptiveBasis
 from diffhep.magnet.forecasters import Forecast as Forecast
 from diffhep.magnet.forecasters import ForecasterFit as ForecasterFit
+from diffhep.magnet.forecasters import LearnedField as LearnedField
+from diffhep.magnet.forecasters import OperatorForecaster as OperatorForecaster
 from diffhep.magnet.forecasters import Recurrent as Recurrent
 from diffhep.magnet.forecasters import Scaling as Scaling
 from diffhep.magnet.forecasters import Transformer as Transformer
@@ -20,6 +22,7 @@ from diffhep.magnet.forecasters import adaptive_basis as adaptive_basis
 from diffhep.magnet.forecasters import data_loss as data_loss
 from diffhep.magnet.forecasters import fit_forecaster as fit_forecaster
 from diffhep.magnet.forecasters import gru as gru
+from diffhep.magnet.forecasters import learned_field as learned_field
 from diffhep.magnet.forecasters import loop_energy_error as loop_energy_error
 from diffhep.magnet.forecasters import lstm as lstm
 from diffhep.magnet.forecasters import pinball as pinball
@@ -29,11 +32,15 @@ from diffhep.magnet.operator_fit import OperatorFit as OperatorFit
 from diffhep.magnet.operator_fit import fit_operator as fit_operator
 from diffhep.magnet.operators import AbstractOperator as AbstractOperator
 from diffhep.magnet.operators import BoucWen as BoucWen
+from diffhep.magnet.operators import BoucWenForce as BoucWenForce
 from diffhep.magnet.operators import Calibration as Calibration
 from diffhep.magnet.operators import CellEverett as CellEverett
 from diffhep.magnet.operators import ColemanHodgdon as ColemanHodgdon
+from diffhep.magnet.operators import Dynamic as Dynamic
 from diffhep.magnet.operators import EddyCascade as EddyCascade
+from diffhep.magnet.operators import HystereticOscillator as HystereticOscillator
 from diffhep.magnet.operators import JilesAtherton as JilesAtherton
+from diffhep.magnet.operators import LearnedForce as LearnedForce
 from diffhep.magnet.operators import Parallel as Parallel
 from diffhep.magnet.operators import Play as Play
 from diffhep.magnet.operators import PlayPreisach as PlayPreisach
@@ -46,6 +53,7 @@ from diffhep.magnet.operators import Stop as Stop
 from diffhep.magnet.operators import UniformEverett as UniformEverett
 from diffhep.magnet.operators import cell_everett as cell_everett
 from diffhep.magnet.operators import lamination as lamination
+from diffhep.magnet.operators import learned_force as learned_force
 from diffhep.magnet.operators import relay_mesh as relay_mesh
 from diffhep.magnet.windows import Window as Window
 from diffhep.magnet.windows import Windows as Windows

@@ -13,6 +13,9 @@ from diffhep.magnet.forecasters.losses import pinball as pinball
 from diffhep.magnet.forecasters.losses import squared_error as squared_error
 from diffhep.magnet.forecasters.memory_features import Memory as Memory
 from diffhep.magnet.forecasters.memory_features import memory_features as memory_features
+from diffhep.magnet.forecasters.neural_ode import LearnedField as LearnedField
+from diffhep.magnet.forecasters.neural_ode import OperatorForecaster as OperatorForecaster
+from diffhep.magnet.forecasters.neural_ode import learned_field as learned_field
 from diffhep.magnet.forecasters.recurrent import Recurrent as Recurrent
 from diffhep.magnet.forecasters.recurrent import gru as gru
 from diffhep.magnet.forecasters.recurrent import lstm as lstm
