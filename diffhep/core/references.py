@@ -969,6 +969,31 @@ _ENTRIES = (
         "arXiv:2202.07747",
         "Phys. Rev. Lett. 128, 204801",
     ),
+    (
+        "cho2014",
+        "K. Cho and B. van Merrienboer and C. Gulcehre and D. Bahdanau and F. Bougares and "
+        "H. Schwenk and Y. Bengio",
+        "Learning phrase representations using RNN encoder-decoder for statistical machine "
+        "translation",
+        "2014",
+        "arXiv:1406.1078",
+    ),
+    (
+        "hochreiter1997",
+        "S. Hochreiter and J. Schmidhuber",
+        "Long short-term memory",
+        "1997",
+        "doi:10.1162/neco.1997.9.8.1735",
+        "Neural Computation 9, 1735",
+    ),
+    (
+        "koenker1978",
+        "R. Koenker and G. Bassett",
+        "Regression quantiles",
+        "1978",
+        "doi:10.2307/1913643",
+        "Econometrica 46, 33",
+    ),
 )
 
 REFERENCES: Mapping[str, str] = MappingProxyType({entry[4]: _article(*entry) for entry in _ENTRIES})

@@ -1,0 +1,19 @@
+"""Forecasters: learned maps of programme and measured past to the field to come."""
+
+from diffhep.magnet.forecasters.base import LEVELS as LEVELS
+from diffhep.magnet.forecasters.base import AbstractForecaster as AbstractForecaster
+from diffhep.magnet.forecasters.base import AbstractNeuralForecaster as AbstractNeuralForecaster
+from diffhep.magnet.forecasters.base import Forecast as Forecast
+from diffhep.magnet.forecasters.base import quantiles_from as quantiles_from
+from diffhep.magnet.forecasters.losses import loop_energy_error as loop_energy_error
+from diffhep.magnet.forecasters.losses import pinball as pinball
+from diffhep.magnet.forecasters.losses import squared_error as squared_error
+from diffhep.magnet.forecasters.recurrent import Recurrent as Recurrent
+from diffhep.magnet.forecasters.recurrent import gru as gru
+from diffhep.magnet.forecasters.recurrent import lstm as lstm
+from diffhep.magnet.forecasters.scaling import Scaling as Scaling
+from diffhep.magnet.forecasters.scaling import scaling_of as scaling_of
+from diffhep.magnet.forecasters.training import Example as Example
+from diffhep.magnet.forecasters.training import ForecasterFit as ForecasterFit
+from diffhep.magnet.forecasters.training import data_loss as data_loss
+from diffhep.magnet.forecasters.training import fit_forecaster as fit_forecaster
