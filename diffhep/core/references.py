@@ -994,6 +994,21 @@ _ENTRIES = (
         "doi:10.2307/1913643",
         "Econometrica 46, 33",
     ),
+    (
+        "vovk2005",
+        "V. Vovk and A. Gammerman and G. Shafer",
+        "Algorithmic Learning in a Random World",
+        "2005",
+        "doi:10.1007/b106715",
+        "Springer",
+    ),
+    (
+        "gibbs2021",
+        "I. Gibbs and E. Cand\\`es",
+        "Adaptive conformal inference under distribution shift",
+        "2021",
+        "arXiv:2106.00170",
+    ),
 )
 
 REFERENCES: Mapping[str, str] = MappingProxyType({entry[4]: _article(*entry) for entry in _ENTRIES})

@@ -1,4 +1,4 @@
-r"""A synthetic magnet with everything that makes a real one hard to forecast, and whose truth is known.
+r"""A synthetic magnet: all that makes a real one hard to forecast, with a truth that is known.
 
 It stands in for the main dipoles of CERN's Super Proton Synchrotron, whose measured fields are not
 public. Its field is
@@ -44,9 +44,6 @@ FULL_CURRENT_A = 5750.0
 FULL_FIELD_T = 2.02
 """Of the anhysteretic curve at the full current."""
 
-BRANCH_WIDTH = 45e-4
-"""Largest width of the loop between flat bottom and full current, in units of the full field."""
-
 EDDY_AMPLITUDE = (2e-3, 2e-4)
 """Of the two modes, dimensionless."""
 
@@ -58,6 +55,16 @@ _SATURATION = 0.09
 
 _HALF_WIDTH_A = 800.0
 """Half-width in which the density of relays falls by a factor e."""
+
+_DENSITY = 2.4153313513677057e-09
+"""Of narrow relays, in T per square ampere: the loop between flat bottom and full current is at its
+widest 45e-4 of the full field."""
+
+_REMANENT_T = 0.010880333726305237
+"""Output of the relays at the flat bottom after full current."""
+
+_LONG_S = 600.0
+"""Between two inputs of the magnet's past, so that its eddy currents are gone."""
 
 _CAPACITY = 24
 """Reversals remembered; cycles as these leave a few."""
@@ -99,7 +106,8 @@ class SyntheticMagnet(eqx.Module):
     def __check_init__(self) -> None:
         require_positive(self, "drift_T", "drift_s", "noise_T")
 
-    def init(self, current_A: float, *, key: Key) -> MagnetState:
+    @eqx.filter_jit
+    def init(self, current_A: Scalar | float, *, key: Key) -> MagnetState:
         """After two sweeps to the full current and back, with a drift of stationary size.
 
         Args:
@@ -110,16 +118,18 @@ class SyntheticMagnet(eqx.Module):
             The state.
         """
         check_key(key)
-        sweep = jnp.linspace(current_A, FULL_CURRENT_A, 50)
-        once = jnp.append(sweep, sweep[::-1])
-        settled = self.operator.init(current_A, jnp.append(once, once), 0.1)
-        # Long enough at rest for the eddy currents to be gone.
-        settled = self.operator(jnp.full(2, current_A), 60.0, state=settled)[1]
+        way = jnp.array([current_A, FULL_CURRENT_A] * 2 + [current_A] * 2)
+        settled = self.operator(way, _LONG_S)[1]
         return MagnetState(settled, self.drift_T * jax.random.normal(key))
 
     @eqx.filter_jit
     def run(
-        self, state: MagnetState, current_A: Float[Array, " time"], dt_s: Scalar | float, *, key: Key
+        self,
+        state: MagnetState,
+        current_A: Float[Array, " time"],
+        dt_s: Scalar | float,
+        *,
+        key: Key,
     ) -> tuple[MagnetState, Float[Array, " time"]]:
         """Measure the field along a current.
 
@@ -153,14 +163,10 @@ def sps_dipole() -> SyntheticMagnet:
     Returns:
         The magnet.
     """
-    scale = BRANCH_WIDTH * FULL_FIELD_T / jnp.max(_widths(_relays(1.0)))
-    relays = _relays(scale)
-    low = jnp.array([FULL_CURRENT_A, FLAT_BOTTOM_A])
-    remanent = relays(low, state=relays.rest(low[0]))[0][-1]
     points = np.append(-100.0, np.linspace(0.0, 1.05 * FULL_CURRENT_A, 43))
-    curve = _anhysteretic(points)
-    shift = FLAT_BOTTOM_T - float(remanent) - float(_anhysteretic(np.array([FLAT_BOTTOM_A]))[0])
-    static = Parallel((Calibration(points, curve + shift), relays))
+    at_rest = float(_anhysteretic(np.array([FLAT_BOTTOM_A]))[0]) + _REMANENT_T
+    curve = _anhysteretic(points) + (FLAT_BOTTOM_T - at_rest)
+    static = Parallel((Calibration(points, curve), _relays()))
     return SyntheticMagnet(Series((static, EddyCascade(EDDY_AMPLITUDE, EDDY_TAU_S))))
 
 
@@ -199,8 +205,8 @@ def _anhysteretic(current_A: np.ndarray) -> np.ndarray:
     return slope * x * (1.0 - _SATURATION * np.abs(x) ** 6)
 
 
-def _relays(scale: Scalar | float) -> Preisach:
-    """A density that is constant in cells: high where relays are narrow, with a ridge at low mean current."""
+def _relays() -> Preisach:
+    """A density that is highest for narrow relays, with a ridge at low mean current."""
     half = np.array(_POSITIVE_NODES_A, float)
     nodes = np.concatenate([-half[:0:-1], half])
     middle, size = 0.5 * (nodes[1:] + nodes[:-1]), np.diff(nodes)
@@ -208,12 +214,4 @@ def _relays(scale: Scalar | float) -> Preisach:
     width, mean = np.abs(up - down) / 2, (up + down) / 2
     density = np.exp(-width / _HALF_WIDTH_A) * (1.0 + 0.8 * np.exp(-((mean / 1200.0) ** 2)))
     area = np.outer(size, size) * np.where(np.eye(size.size, dtype=bool), 0.5, 1.0)
-    return Preisach(cell_everett(nodes, scale * jnp.asarray(density * area)), _CAPACITY)
-
-
-def _widths(relays: Preisach) -> Float[Array, " point"]:
-    """Width of the loop between flat bottom and full current."""
-    up = jnp.linspace(FLAT_BOTTOM_A, FULL_CURRENT_A, 60)
-    way = jnp.concatenate([up[::-1], up[1:]])
-    field, _ = relays(way, state=relays.rest(way[0]))
-    return field[:60][::-1] - jnp.append(field[59], field[60:])
+    return Preisach(cell_everett(nodes, _DENSITY * density * area), _CAPACITY)

@@ -8,6 +8,7 @@ from diffhep.magnet.forecasters.base import quantiles_from as quantiles_from
 from diffhep.magnet.forecasters.losses import loop_energy_error as loop_energy_error
 from diffhep.magnet.forecasters.losses import pinball as pinball
 from diffhep.magnet.forecasters.losses import squared_error as squared_error
+from diffhep.magnet.forecasters.operator import OperatorForecaster as OperatorForecaster
 from diffhep.magnet.forecasters.recurrent import Recurrent as Recurrent
 from diffhep.magnet.forecasters.recurrent import gru as gru
 from diffhep.magnet.forecasters.recurrent import lstm as lstm
