@@ -987,6 +987,21 @@ _ENTRIES = (
         "Neural Computation 9, 1735",
     ),
     (
+        "zhang2020",
+        "R. Zhang and Y. Liu and H. Sun",
+        "Physics-informed multi-LSTM networks for metamodeling of nonlinear structures",
+        "2020",
+        "arXiv:2002.10253",
+        "Comput. Methods Appl. Mech. Eng. 369, 113226",
+    ),
+    (
+        "kendall2018",
+        "A. Kendall and Y. Gal and R. Cipolla",
+        "Multi-task learning using uncertainty to weigh losses for scene geometry and semantics",
+        "2018",
+        "arXiv:1705.07115",
+    ),
+    (
         "koenker1978",
         "R. Koenker and G. Bassett",
         "Regression quantiles",

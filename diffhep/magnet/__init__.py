@@ -11,6 +11,7 @@ from diffhep.magnet.fitting import fit_preisach as fit_preisach
 from diffhep.magnet.forecasters import AbstractForecaster as AbstractForecaster
 from diffhep.magnet.forecasters import Forecast as Forecast
 from diffhep.magnet.forecasters import ForecasterFit as ForecasterFit
+from diffhep.magnet.forecasters import PhyLSTM as PhyLSTM
 from diffhep.magnet.forecasters import Recurrent as Recurrent
 from diffhep.magnet.forecasters import Scaling as Scaling
 from diffhep.magnet.forecasters import Transformer as Transformer
@@ -20,6 +21,7 @@ from diffhep.magnet.forecasters import fit_forecaster as fit_forecaster
 from diffhep.magnet.forecasters import gru as gru
 from diffhep.magnet.forecasters import loop_energy_error as loop_energy_error
 from diffhep.magnet.forecasters import lstm as lstm
+from diffhep.magnet.forecasters import physics_loss as physics_loss
 from diffhep.magnet.forecasters import pinball as pinball
 from diffhep.magnet.forecasters import scaling_of as scaling_of
 from diffhep.magnet.forecasters import squared_error as squared_error

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diffhep.core.errors import ConfigError, ShapeError
-from diffhep.magnet import Transformer, Window, gru, lstm
+from diffhep.magnet import PhyLSTM, Transformer, Window, gru, lstm
 from diffhep.magnet.forecasters import Scaling
 
 pytestmark = pytest.mark.fast
@@ -19,13 +19,14 @@ N_CONTEXT, N_HORIZON = 12, 8
 FORECASTERS = {
     "gru": lambda key: gru(5, key=key, dtype=float),
     "lstm": lambda key: lstm(4, key=key, dtype=float),
+    "phylstm": lambda key: PhyLSTM(3, 4, depth=2, key=key, dtype=float),
     "transformer": lambda key: Transformer(
         N_CONTEXT, N_HORIZON, key=key, width=8, n_heads=2, n_layers=1, inner=8, dtype=float
     ),
 }
 """Untrained, in double precision: functions of a key."""
 
-STATEFUL = ("gru", "lstm")
+STATEFUL = ("gru", "lstm", "phylstm")
 """Those whose state holds all that they know of the past."""
 
 
@@ -39,7 +40,7 @@ def _window() -> Window:
     return Window(u, 0.8 * u[:N_CONTEXT] + 0.1, 0.3)
 
 
-CAUSAL = ("gru", "lstm", "transformer")
+CAUSAL = ("gru", "lstm", "phylstm", "transformer")
 """Those whose forecast at a time does not depend on the programme after it."""
 
 FIXED = ("transformer",)

@@ -9,6 +9,10 @@ from diffhep.magnet.forecasters.base import quantiles_from as quantiles_from
 from diffhep.magnet.forecasters.losses import loop_energy_error as loop_energy_error
 from diffhep.magnet.forecasters.losses import pinball as pinball
 from diffhep.magnet.forecasters.losses import squared_error as squared_error
+from diffhep.magnet.forecasters.lstm_layer import LSTMLayer as LSTMLayer
+from diffhep.magnet.forecasters.phylstm import Motion as Motion
+from diffhep.magnet.forecasters.phylstm import PhyLSTM as PhyLSTM
+from diffhep.magnet.forecasters.phylstm import physics_loss as physics_loss
 from diffhep.magnet.forecasters.recurrent import Recurrent as Recurrent
 from diffhep.magnet.forecasters.recurrent import gru as gru
 from diffhep.magnet.forecasters.recurrent import lstm as lstm
