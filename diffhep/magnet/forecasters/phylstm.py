@@ -229,7 +229,7 @@ class PhyLSTM(AbstractNeuralForecaster):
         """Output, rate, memory and force, of order one."""
         n = 1 + len(self.levels)
         y, v = outputs[:, 0], outputs[:, n]
-        if self.kind == 1:
+        if self.force is None:
             return y, v, jnp.zeros_like(y), jnp.zeros_like(y)
         if isinstance(self.force, _Remembering):
             return y, v, jnp.zeros_like(y), self.force(jnp.stack([y, v], axis=1))
@@ -278,4 +278,5 @@ class _Remembering(eqx.Module):
 def _derivative(series: Float[Array, " time"]) -> Float[Array, " inside"]:
     """Per sample, without two samples at either end."""
     n = series.shape[0] - 2 * _REACH
-    return sum(weight * series[k : k + n] for k, weight in enumerate(_STENCIL) if weight)
+    shifted = [weight * series[k : k + n] for k, weight in enumerate(_STENCIL)]
+    return jnp.sum(jnp.stack(shifted), axis=0)
