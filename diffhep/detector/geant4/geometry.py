@@ -1,77 +1,54 @@
-"""What Geant4 is to build and to shoot at: stacks of slabs, blocks, slabs, and beams."""
+"""What Geant4 is to build: stacks of slabs, blocks, and slabs with a plane behind them."""
 
-import difflib
 import math
 from dataclasses import dataclass
 
 from diffhep.core.checks import require, require_counts, require_positive
-from diffhep.core.errors import ConfigError
+from diffhep.detector import materials
 
 NIST_NAMES = {
     "Al": "G4_Al",
+    "BGO": "G4_BGO",
+    "Be": "G4_Be",
+    "CsI": "G4_CESIUM_IODIDE",
     "Cu": "G4_Cu",
     "Fe": "G4_Fe",
+    "Ge": "G4_Ge",
     "LAr": "G4_lAr",
+    "LXe": "G4_lXe",
+    "NaI": "G4_SODIUM_IODIDE",
     "Pb": "G4_Pb",
     "PbWO4": "G4_PbWO4",
     "Si": "G4_Si",
+    "SiO2": "G4_SILICON_DIOXIDE",
+    "U": "G4_U",
     "W": "G4_W",
     "air": "G4_AIR",
+    "argon": "G4_Ar",
+    "graphite": "G4_GRAPHITE",
+    "polyethylene": "G4_POLYETHYLENE",
     "polystyrene": "G4_POLYSTYRENE",
     "water": "G4_WATER",
 }
-"""Names of materials and what they are called in Geant4's catalogue."""
-
-PARTICLES = ("e-", "e+", "gamma", "mu-", "mu+")
-"""What electromagnetic physics alone can follow."""
+"""What the materials of `diffhep.detector.materials` are called in Geant4's catalogue."""
 
 WORLD_MM = 20_000.0
 """Deepest detector: no calorimeter comes near, a slip of a unit does."""
-
-ENERGY_RANGE_MeV = (1.0, 100_000.0)
-"""From a hundred times where the tables end, to where an event takes a minute."""
 
 
 def nist_name(material: str) -> str:
     """What a material is called in Geant4.
 
     Args:
-        material: A key of `NIST_NAMES`.
+        material: A name of `diffhep.detector.materials`.
 
     Returns:
         The name in Geant4's catalogue.
 
     Raises:
-        ConfigError: The material is unknown; the message has the nearest names.
+        ConfigError: The material is unknown; the nearest ones are listed.
     """
-    if material not in NIST_NAMES:
-        near = difflib.get_close_matches(str(material), NIST_NAMES, 3, cutoff=0.3)
-        known = ", ".join(near or sorted(NIST_NAMES))
-        raise ConfigError(
-            f"Argument `material` must be one that Geant4 is set up for, but it is {material!r}; "
-            f"near: {known}."
-        )
-    return NIST_NAMES[material]
-
-
-@dataclass(frozen=True)
-class Beam:
-    """Particles that hit the middle of the front at a right angle.
-
-    Attributes:
-        particle: One of `PARTICLES`.
-        energy_MeV: Kinetic energy.
-    """
-
-    particle: str
-    energy_MeV: float
-
-    def __post_init__(self) -> None:
-        known = ", ".join(PARTICLES)
-        require(self.particle in PARTICLES, "particle", f"be one of {known}", self.particle)
-        low, high = ENERGY_RANGE_MeV
-        rule = f"lie within the range of the simulation, {low:g} to {high:g} MeV"
-        require(low <= self.energy_MeV <= high, "energy_MeV", rule, self.energy_MeV)
+    return NIST_NAMES[materials.get(material).name]
 
 
 @dataclass(frozen=True)
@@ -125,7 +102,7 @@ def block(
     """A block of one material, scored in slabs and rings.
 
     Args:
-        material: A key of `NIST_NAMES`.
+        material: A name of `diffhep.detector.materials`.
         depth_mm: Along the beam.
         n_slabs: Equal slabs along the beam.
         n_rings: Rings around the beam.
@@ -146,7 +123,7 @@ class Slab:
     """One slab, behind which a light plane sees where the beam's particle leaves it.
 
     Attributes:
-        material: A key of `NIST_NAMES`.
+        material: A name of `diffhep.detector.materials`.
         thickness_mm: Along the beam.
         half_width_mm: Half its side.
     """

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER_PROGRAM = (sys.executable, str(Path(__file__).with_name("worker.py")))
+"""The command that is given a job's file."""
+
 _POLL_S = 0.05
 _LAST_LINES = 8
 
@@ -37,7 +39,7 @@ def run_worker(
     *,
     environment: Mapping[str, str],
     timeout_s: float,
-    program: Sequence[str] = (sys.executable, str(WORKER)),
+    program: Sequence[str] = WORKER_PROGRAM,
 ) -> Outcome:
     """Run one process for as many events as there are seeds.
 

@@ -4,8 +4,8 @@ import hashlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,8 +16,9 @@ from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.checks import as_integer, require, require_positive, require_type
 from diffhep.core.config import config_hash
 from diffhep.core.errors import ConfigError, DataError, DiffhepError
-from diffhep.detector.geant4.geometry import Beam, SamplingStack, Slab, nist_name
-from diffhep.detector.geant4.process import WORKER, Outcome, run_worker
+from diffhep.detector.base import Beam
+from diffhep.detector.geant4.geometry import SamplingStack, Slab, nist_name
+from diffhep.detector.geant4.process import WORKER_PROGRAM, Outcome, run_worker
 from diffhep.detector.geant4.tables import TABLES_VERSION, cached_em_tables
 from diffhep.detector.geant4.worker import DATA_VARIABLES, EXIT_WIDTH, WORKER_VERSION
 
@@ -25,6 +26,12 @@ __citations__ = ("doi:10.1016/S0168-9002(03)01368-8",)
 
 PACKAGE = "geant4-pybind"
 OFFICIAL_DATA = "G4LEDATA"
+PARTICLES = ("e-", "e+", "gamma", "mu-", "mu+")
+"""What electromagnetic physics alone can follow."""
+
+ENERGY_RANGE_MeV = (1.0, 100_000.0)
+"""From where a shower is none yet, to where an event takes a minute."""
+
 MAX_FAILURES = 10
 """Failed events after which a simulation that was asked to go on gives up."""
 
@@ -82,7 +89,8 @@ class _Job:
     """All that decides what an event is: its hash names the file in the cache."""
 
     target: SamplingStack | Slab
-    beam: Beam
+    particle: str
+    energy_MeV: float
     cut_mm: float
     data: str
     seed: int
@@ -100,7 +108,6 @@ class Geant4Simulator:
 
     Attributes:
         target: What is built.
-        beam: What is shot at it.
         cache: Folder of results and tables; `~/.cache/diffhep/geant4` if not given.
         cut_mm: Range below which secondaries are not followed.
         timeout_s: How long no event may end before the process counts as hung.
@@ -110,26 +117,24 @@ class Geant4Simulator:
     """
 
     target: SamplingStack | Slab
-    beam: Beam
     cache: Path | None = None
     cut_mm: float = 0.7
     timeout_s: float = 300.0
     on_failure: Literal["stop", "continue"] = "stop"
-    program: tuple[str, ...] = (sys.executable, str(WORKER))
+    program: tuple[str, ...] = WORKER_PROGRAM
 
     def __post_init__(self) -> None:
         kinds = (SamplingStack, Slab)
         require_type(self.target, kinds, "target", "be a SamplingStack, a block or a Slab")
-        require_type(self.beam, Beam, "beam", "be a Beam")
         require_positive(self, "cut_mm", "timeout_s")
         known = ("stop", "continue")
         require(self.on_failure in known, "on_failure", 'be "stop" or "continue"', self.on_failure)
 
-    def __call__(self, n_events: int, *, seed: int) -> Showers | Exits:
+    def __call__(self, beam: Beam, *, seed: int) -> Showers | Exits:
         """Simulate events, or read them from the cache.
 
         Args:
-            n_events: How many: events 0 to n_events - 1 of the series.
+            beam: Particle, energy and number of events; it hits the middle of the front.
             seed: Of the series, not negative.
 
         Returns:
@@ -142,34 +147,36 @@ class Geant4Simulator:
                 more than `MAX_FAILURES` times; finished events are kept.
             DataError: The cache cannot be written.
         """
-        as_integer(n_events, "n_events", low=1)
+        require_beam(beam)
         as_integer(seed, "seed", low=0)
-        rows, failed = self._load(seed)
-        if len(rows) < n_events:
-            rows, failed = self._extend(rows, failed, n_events, seed)
-        lost = tuple(event for event in failed if event < n_events)
-        return _shape(self.target, rows[:n_events], lost)
+        rows, failed = self._load(beam, seed)
+        if len(rows) < beam.n_events:
+            rows, failed = self._extend(rows, failed, beam, seed)
+        lost = tuple(event for event in failed if event < beam.n_events)
+        return _shape(self.target, rows[: beam.n_events], lost)
 
-    def path(self, *, seed: int) -> Path:
+    def path(self, beam: Beam, *, seed: int) -> Path:
         """The file in the cache that a series is kept in.
 
         Args:
+            beam: Particle and energy.
             seed: Of the series.
 
         Returns:
             Its path, whether it is there or not.
         """
-        job = _Job(self.target, self.beam, self.cut_mm, _data_name(), seed)
+        name, energy_MeV = beam.particle.name, beam.energy_MeV
+        job = _Job(self.target, name, energy_MeV, self.cut_mm, _data_name(), seed)
         return self._folder / f"{config_hash(job)}.ckpt"
 
     @property
     def _folder(self) -> Path:
         return self.cache or Path.home() / ".cache" / "diffhep" / "geant4"
 
-    def _load(self, seed: int) -> tuple[np.ndarray, tuple[int, ...]]:
+    def _load(self, beam: Beam, seed: int) -> tuple[np.ndarray, tuple[int, ...]]:
         """Rows and failed events of the cache; a damaged file or one of another Geant4 is none."""
         empty = np.zeros((0, _width(self.target)), dtype=np.float32)
-        file = Checkpoint(self.path(seed=seed))
+        file = Checkpoint(self.path(beam, seed=seed))
         if not file.path.exists():
             return empty, ()
         try:
@@ -183,49 +190,52 @@ class Geant4Simulator:
             return empty, ()
         return tree["rows"], tuple(about["failed"])
 
-    def _save(self, rows: np.ndarray, failed: Sequence[int], seed: int) -> None:
-        about = {"shape": list(rows.shape), "failed": list(failed), "geant4": _version()}
-        Checkpoint(self.path(seed=seed)).save({"rows": rows}, about)
-
     def _extend(
-        self, rows: np.ndarray, failed: tuple[int, ...], n_events: int, seed: int
+        self, rows: np.ndarray, failed: tuple[int, ...], beam: Beam, seed: int
     ) -> tuple[np.ndarray, tuple[int, ...]]:
-        """The series up to `n_events`, saved after every process."""
-        _require_geant4()
-        seeds = event_seeds(seed, n_events)
-        failures = 0
-        while len(rows) < n_events:
+        """The series up to the beam's number of events, saved after every process."""
+        if self.program == WORKER_PROGRAM:
+            _require_geant4()
+        seeds, path = event_seeds(seed, beam.n_events), self.path(beam, seed=seed)
+        n_failures = 0
+        while len(rows) < beam.n_events:
             outcome = run_worker(
-                _describe(self),
+                _describe(self, beam),
                 seeds[len(rows) :],
                 environment=_environment(self._folder),
                 timeout_s=self.timeout_s,
                 program=self.program,
             )
-            rows = np.concatenate([rows, outcome.rows])
-            event, failures = len(rows), failures + 1
-            if outcome.failure and len(rows) < n_events:
-                if self.on_failure == "stop" or failures > MAX_FAILURES:
-                    self._save(rows, failed, seed)
-                    raise SimulationError(outcome, event, seeds[event], self.path(seed=seed))
-                rows = np.concatenate([rows, np.full_like(rows, np.nan, shape=(1, rows.shape[1]))])
-                failed = (*failed, event)
-            self._save(rows, failed, seed)
+            rows, event = np.concatenate([rows, outcome.rows]), len(rows) + len(outcome.rows)
+            stop = False
+            if event < beam.n_events:
+                n_failures += 1
+                stop = self.on_failure == "stop" or n_failures > MAX_FAILURES
+            if event < beam.n_events and not stop:
+                lost = np.full((1, rows.shape[1]), np.nan, dtype=rows.dtype)
+                rows, failed = np.concatenate([rows, lost]), (*failed, event)
+            about = {"shape": list(rows.shape), "failed": list(failed), "geant4": _version()}
+            Checkpoint(path).save({"rows": rows}, about)
+            if stop:
+                raise SimulationError(outcome, event, seeds[event], path)
         return rows, failed
 
-    def with_target(self, **changes: Any) -> "Geant4Simulator":
-        """The same simulator with another detector.
 
-        Args:
-            **changes: Attributes of the target and their new values.
+def require_beam(beam: Beam) -> None:
+    """Raise unless the simulation can follow a beam.
 
-        Returns:
-            The simulator.
+    Args:
+        beam: The beam.
 
-        Raises:
-            ConfigError: A value is out of its range.
-        """
-        return replace(self, target=replace(self.target, **changes))
+    Raises:
+        ConfigError: It is none, its particle needs hadronic physics, or its energy is out of range.
+    """
+    require_type(beam, Beam, "beam", "be a Beam")
+    name, known = beam.particle.name, ", ".join(PARTICLES)
+    require(name in PARTICLES, "beam.particle", f"be one of {known}: no hadronic physics", name)
+    low, high = ENERGY_RANGE_MeV
+    rule = f"lie within the range of the simulation, {low:g} to {high:g} MeV"
+    require(low <= beam.energy_MeV <= high, "beam.energy_MeV", rule, beam.energy_MeV)
 
 
 def event_seeds(seed: int, n_events: int) -> list[int]:
@@ -256,9 +266,9 @@ def _width(target: SamplingStack | Slab) -> int:
     return EXIT_WIDTH if isinstance(target, Slab) else int(np.prod(target.shape))
 
 
-def _describe(simulator: Geant4Simulator) -> dict[str, Any]:
+def _describe(simulator: Geant4Simulator, beam: Beam) -> dict[str, Any]:
     """The job as the worker reads it."""
-    target, beam = simulator.target, simulator.beam
+    target = simulator.target
     if isinstance(target, Slab):
         stack = SamplingStack(
             (target.material,), (target.thickness_mm,), 1, half_width_mm=target.half_width_mm
@@ -273,7 +283,7 @@ def _describe(simulator: Geant4Simulator) -> dict[str, Any]:
         "n_rings": stack.n_rings,
         "ring_mm": stack.ring_mm,
         "half_width_mm": stack.half_width_mm,
-        "particle": beam.particle,
+        "particle": beam.particle.name,
         "energy_MeV": beam.energy_MeV,
         "cut_mm": simulator.cut_mm,
         "width": _width(target),

@@ -22,8 +22,8 @@ __citations__ = ("doi:10.1103/RevModPhys.46.815", "doi:10.1002/andp.19314030503"
 TABLES_VERSION = 1
 """Raised when the tables change: what was simulated with others is then made anew."""
 
-ELEMENTS = (1, 6, 7, 8, 10, 13, 14, 18, 20, 26, 28, 29, 30, 53, 55, 74, 82, 83)
-"""Elements of the usual calorimeters, by atomic number."""
+ELEMENTS = (1, 4, 6, 7, 8, 10, 11, 13, 14, 18, 20, 26, 28, 29, 30, 32, 53, 54, 55, 74, 82, 83, 92)
+"""Elements of the materials of `diffhep.detector.materials` and some more, by atomic number."""
 
 HEAVIEST = 92
 
