@@ -995,6 +995,13 @@ _ENTRIES = (
         "Econometrica 46, 33",
     ),
     (
+        "harrison2018",
+        "J. Harrison and A. Sharma and M. Pavone",
+        "Meta-learning priors for efficient online Bayesian regression",
+        "2018",
+        "arXiv:1807.08912",
+    ),
+    (
         "tsai1974",
         "Y.-S. Tsai",
         "Pair production and bremsstrahlung of charged leptons",

@@ -9,12 +9,14 @@ from diffhep.magnet.fitting import PreisachFit as PreisachFit
 from diffhep.magnet.fitting import PreisachSettings as PreisachSettings
 from diffhep.magnet.fitting import fit_preisach as fit_preisach
 from diffhep.magnet.forecasters import AbstractForecaster as AbstractForecaster
+from diffhep.magnet.forecasters import AdaptiveBasis as AdaptiveBasis
 from diffhep.magnet.forecasters import Forecast as Forecast
 from diffhep.magnet.forecasters import ForecasterFit as ForecasterFit
 from diffhep.magnet.forecasters import Recurrent as Recurrent
 from diffhep.magnet.forecasters import Scaling as Scaling
 from diffhep.magnet.forecasters import Transformer as Transformer
 from diffhep.magnet.forecasters import WindowForm as WindowForm
+from diffhep.magnet.forecasters import adaptive_basis as adaptive_basis
 from diffhep.magnet.forecasters import data_loss as data_loss
 from diffhep.magnet.forecasters import fit_forecaster as fit_forecaster
 from diffhep.magnet.forecasters import gru as gru

@@ -1,5 +1,7 @@
 """Forecasters: learned maps of programme and measured past to the field to come."""
 
+from diffhep.magnet.forecasters.adaptive_basis import AdaptiveBasis as AdaptiveBasis
+from diffhep.magnet.forecasters.adaptive_basis import adaptive_basis as adaptive_basis
 from diffhep.magnet.forecasters.base import LEVELS as LEVELS
 from diffhep.magnet.forecasters.base import AbstractForecaster as AbstractForecaster
 from diffhep.magnet.forecasters.base import AbstractNeuralForecaster as AbstractNeuralForecaster
@@ -9,6 +11,8 @@ from diffhep.magnet.forecasters.base import quantiles_from as quantiles_from
 from diffhep.magnet.forecasters.losses import loop_energy_error as loop_energy_error
 from diffhep.magnet.forecasters.losses import pinball as pinball
 from diffhep.magnet.forecasters.losses import squared_error as squared_error
+from diffhep.magnet.forecasters.memory_features import Memory as Memory
+from diffhep.magnet.forecasters.memory_features import memory_features as memory_features
 from diffhep.magnet.forecasters.recurrent import Recurrent as Recurrent
 from diffhep.magnet.forecasters.recurrent import gru as gru
 from diffhep.magnet.forecasters.recurrent import lstm as lstm
