@@ -1099,6 +1099,31 @@ _ENTRIES = (
         "2020",
         "arXiv:2010.08895",
     ),
+    (
+        "agostinelli2003",
+        "S. Agostinelli and others (GEANT4 Collaboration)",
+        "Geant4: a simulation toolkit",
+        "2003",
+        "doi:10.1016/S0168-9002(03)01368-8",
+        "Nucl. Instrum. Meth. A 506, 250",
+    ),
+    (
+        "sauter1931",
+        "F. Sauter",
+        '\\"Uber den atomaren Photoeffekt in der K-Schale nach der relativistischen Wellenmechanik '
+        "Diracs",
+        "1931",
+        "doi:10.1002/andp.19314030503",
+        "Ann. Phys. 403, 454",
+    ),
+    (
+        "grindhammer2000",
+        "G. Grindhammer and S. Peters",
+        "The Parameterized Simulation of Electromagnetic Showers in Homogeneous and Sampling "
+        "Calorimeters",
+        "2000",
+        "arXiv:hep-ex/0001020",
+    ),
 )
 
 REFERENCES: Mapping[str, str] = MappingProxyType({entry[4]: _article(*entry) for entry in _ENTRIES})

@@ -10,11 +10,16 @@ from diffhep.magnet.fitting import PreisachSettings as PreisachSettings
 from diffhep.magnet.fitting import fit_preisach as fit_preisach
 from diffhep.magnet.forecasters import AbstractForecaster as AbstractForecaster
 from diffhep.magnet.forecasters import AdaptiveBasis as AdaptiveBasis
+from diffhep.magnet.forecasters import Explanation as Explanation
 from diffhep.magnet.forecasters import Forecast as Forecast
 from diffhep.magnet.forecasters import ForecasterFit as ForecasterFit
+from diffhep.magnet.forecasters import FourierForecaster as FourierForecaster
+from diffhep.magnet.forecasters import HybridPreisach as HybridPreisach
+from diffhep.magnet.forecasters import PatchTransformer as PatchTransformer
 from diffhep.magnet.forecasters import PhyLSTM as PhyLSTM
 from diffhep.magnet.forecasters import Recurrent as Recurrent
 from diffhep.magnet.forecasters import Scaling as Scaling
+from diffhep.magnet.forecasters import TemporalFusionTransformer as TemporalFusionTransformer
 from diffhep.magnet.forecasters import Transformer as Transformer
 from diffhep.magnet.forecasters import WindowForm as WindowForm
 from diffhep.magnet.forecasters import adaptive_basis as adaptive_basis

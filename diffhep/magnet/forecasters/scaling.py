@@ -112,6 +112,18 @@ class Scaling(eqx.Module):
         return self.calibration(u)[0]
 
 
+def unit_scaling(n_covariates: int) -> Scaling:
+    """Scales that change nothing, those of a forecaster before its training.
+
+    Args:
+        n_covariates: Covariates of a window.
+
+    Returns:
+        They, in the form of those after it but for a calibration.
+    """
+    return Scaling(covariate_mean=jnp.zeros(n_covariates), covariate_scale=jnp.ones(n_covariates))
+
+
 def scaling_of(windows: Windows, calibration: AbstractOperator | None = None) -> Scaling:
     """Means and standard deviations of windows to learn from.
 
