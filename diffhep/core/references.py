@@ -994,6 +994,89 @@ _ENTRIES = (
         "doi:10.2307/1913643",
         "Econometrica 46, 33",
     ),
+    (
+        "tsai1974",
+        "Y.-S. Tsai",
+        "Pair production and bremsstrahlung of charged leptons",
+        "1974",
+        "doi:10.1103/RevModPhys.46.815",
+        "Rev. Mod. Phys. 46, 815",
+    ),
+    (
+        "sternheimer1971",
+        "R. M. Sternheimer and R. F. Peierls",
+        "General expression for the density effect for the ionization loss of charged particles",
+        "1971",
+        "doi:10.1103/PhysRevB.3.3681",
+        "Phys. Rev. B 3, 3681",
+    ),
+    (
+        "williams1992",
+        "R. J. Williams",
+        "Simple statistical gradient-following algorithms for connectionist reinforcement learning",
+        "1992",
+        "doi:10.1007/BF00992696",
+        "Machine Learning 8, 229",
+    ),
+    (
+        "arya2022",
+        "G. Arya and M. Schauer and F. Schaefer and C. Rackauckas",
+        "Automatic differentiation of programs with discrete randomness",
+        "2022",
+        "arXiv:2210.08572",
+    ),
+    (
+        "jang2016",
+        "E. Jang and S. Gu and B. Poole",
+        "Categorical reparameterization with Gumbel-softmax",
+        "2016",
+        "arXiv:1611.01144",
+    ),
+    (
+        "bengio2013",
+        "Y. Bengio and N. Leonard and A. Courville",
+        "Estimating or propagating gradients through stochastic neurons for conditional "
+        "computation",
+        "2013",
+        "arXiv:1308.3432",
+    ),
+    (
+        "vaswani2017",
+        "A. Vaswani and N. Shazeer and N. Parmar and J. Uszkoreit and L. Jones and A. N. Gomez and "
+        "L. Kaiser and I. Polosukhin",
+        "Attention Is All You Need",
+        "2017",
+        "arXiv:1706.03762",
+    ),
+    (
+        "su2021",
+        "J. Su and Y. Lu and S. Pan and A. Murtadha and B. Wen and Y. Liu",
+        "RoFormer: Enhanced Transformer with Rotary Position Embedding",
+        "2021",
+        "arXiv:2104.09864",
+    ),
+    (
+        "lim2019",
+        "B. Lim and S. O. Arik and N. Loeff and T. Pfister",
+        "Temporal Fusion Transformers for Interpretable Multi-horizon Time Series Forecasting",
+        "2019",
+        "arXiv:1912.09363",
+    ),
+    (
+        "nie2022",
+        "Y. Nie and N. H. Nguyen and P. Sinthong and J. Kalagnanam",
+        "A Time Series is Worth 64 Words: Long-term Forecasting with Transformers",
+        "2022",
+        "arXiv:2211.14730",
+    ),
+    (
+        "li2020",
+        "Z. Li and N. Kovachki and K. Azizzadenesheli and B. Liu and K. Bhattacharya and "
+        "A. Stuart and A. Anandkumar",
+        "Fourier Neural Operator for Parametric Partial Differential Equations",
+        "2020",
+        "arXiv:2010.08895",
+    ),
 )
 
 REFERENCES: Mapping[str, str] = MappingProxyType({entry[4]: _article(*entry) for entry in _ENTRIES})

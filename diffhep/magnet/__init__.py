@@ -13,6 +13,8 @@ from diffhep.magnet.forecasters import Forecast as Forecast
 from diffhep.magnet.forecasters import ForecasterFit as ForecasterFit
 from diffhep.magnet.forecasters import Recurrent as Recurrent
 from diffhep.magnet.forecasters import Scaling as Scaling
+from diffhep.magnet.forecasters import Transformer as Transformer
+from diffhep.magnet.forecasters import WindowForm as WindowForm
 from diffhep.magnet.forecasters import data_loss as data_loss
 from diffhep.magnet.forecasters import fit_forecaster as fit_forecaster
 from diffhep.magnet.forecasters import gru as gru

@@ -19,10 +19,6 @@ from diffhep_sbi.calibration import calibrate as calibrate
 from diffhep_sbi.constraints import GaussianConstraint as GaussianConstraint
 from diffhep_sbi.constraints import LogNormalConstraint as LogNormalConstraint
 from diffhep_sbi.constraints import PoissonConstraint as PoissonConstraint
-from diffhep_sbi.density import LikelihoodEnsemble as LikelihoodEnsemble
-from diffhep_sbi.density import PosteriorEnsemble as PosteriorEnsemble
-from diffhep_sbi.density import fit_likelihood as fit_likelihood
-from diffhep_sbi.density import fit_posterior as fit_posterior
 from diffhep_sbi.diagnostics import c2st as c2st
 from diffhep_sbi.diagnostics import expected_coverage as expected_coverage
 from diffhep_sbi.diagnostics import misspecification as misspecification
@@ -63,6 +59,10 @@ from diffhep_sbi.networks import mlp as mlp
 from diffhep_sbi.networks import quadratic as quadratic
 from diffhep_sbi.networks import residual_mlp as residual_mlp
 from diffhep_sbi.networks import transformer as transformer
+from diffhep_sbi.neural_likelihood import LikelihoodEnsemble as LikelihoodEnsemble
+from diffhep_sbi.neural_likelihood import fit_likelihood as fit_likelihood
+from diffhep_sbi.neural_posterior import PosteriorEnsemble as PosteriorEnsemble
+from diffhep_sbi.neural_posterior import fit_posterior as fit_posterior
 from diffhep_sbi.neyman import coverage as coverage
 from diffhep_sbi.neyman import neyman as neyman
 from diffhep_sbi.normalised import normalise as normalise

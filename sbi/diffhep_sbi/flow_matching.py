@@ -13,20 +13,19 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from diffhep.core.checkpoint import Checkpoint
-from diffhep.core.checks import as_integer, require_real, require_shape
 from diffhep.core.progress import Show
-from diffhep.core.rng import check_key, key_for, keys_for_chains
+from diffhep.core.rng import check_key, key_for
 from diffhep.core.typing import Key, Scalar
-from diffhep_sbi.density import constrain, constrained_log_prob, prepare_pairs, unconstrained
 from diffhep_sbi.flows import as_type
 from diffhep_sbi.gold import Gold
 from diffhep_sbi.networks import AbstractNetwork, NetworkBuilder, mlp
-from diffhep_sbi.standardisation import Standard, standardise, standards
-from diffhep_sbi.training import draw_rows, train_members
+from diffhep_sbi.pairs import prepare_pairs, standardised_pairs
+from diffhep_sbi.standardisation import Standard, require_as_in_training
+from diffhep_sbi.support import constrain, constrained_log_prob, unconstrained
+from diffhep_sbi.training import draw_rows, train_from
 
 __citations__ = ("arXiv:2210.02747", "arXiv:2305.17161")
 
@@ -76,7 +75,7 @@ class FlowMatchingPosterior(eqx.Module):
             ShapeError: The event has another shape than in training.
         """
         check_key(key)
-        self._require_shape(x, self.features, "x")
+        require_as_in_training(x, self.features, "x")
         velocity = self._velocity(x)
         start = jax.random.normal(key, (n_samples, *self.params.shift.shape))
         z = jax.vmap(lambda z: _solve(velocity, z, 0.0, 1.0))(start)
@@ -97,8 +96,8 @@ class FlowMatchingPosterior(eqx.Module):
         Raises:
             ShapeError: The event or the parameters have another shape than in training.
         """
-        self._require_shape(x, self.features, "x")
-        self._require_shape(theta[0], self.params, "theta")
+        require_as_in_training(x, self.features, "x")
+        require_as_in_training(theta[0], self.params, "theta")
         velocity = self._velocity(x)
 
         def with_trace(t: Scalar, state: tuple) -> tuple[Array, Scalar]:
@@ -121,11 +120,6 @@ class FlowMatchingPosterior(eqx.Module):
             return jnp.mean(each, axis=0)
 
         return velocity
-
-    @staticmethod
-    def _require_shape(value: Array, standard: Standard, name: str) -> None:
-        expected, found = standard.shift.shape, value.shape
-        require_shape(found == expected, name, f"have shape {expected}, as in training", f"{found}")
 
 
 def _evaluate(network: AbstractNetwork, x: Array, t: Scalar, z: Array) -> Float[Array, " param"]:
@@ -222,34 +216,25 @@ def fit_flow_matching(
         J. Wildberger et al., arXiv:2305.17161.
     """
     check_key(key)
-    n_epochs, batch = as_integer(n_epochs, "n_epochs", low=1), as_integer(batch, "batch", low=2)
-    n_members = as_integer(n_members, "n_members", low=1)
-    require_real(learning_rate, "learning_rate", "be finite and not negative", low=0.0)
     parts = unconstrained(prepare_pairs(gold, held_out, key_for(key, "split")), prior)
-    features, params = standards(parts.train, "flow matching")
-    weight = float(np.mean(parts.train.weight))
-    train, other = (standardise(part, features, params, weight) for part in parts)
+    train, other, features, params = standardised_pairs(parts)
     build = mlp() if network is None else network
     n_params, shape = gold.n_params, gold.x.shape[1:]
-    models = eqx.filter_vmap(lambda key: build(shape, n_params + 1, n_params, key))(
-        keys_for_chains(key_for(key, "networks"), n_members)
-    )
-    trained = train_members(
+    trained = train_from(
+        lambda key: build(shape, n_params + 1, n_params, key),
         _Matching(train, other, batch),
-        models,
-        n_events=train.n_events,
+        n_members=n_members,
         n_epochs=n_epochs,
-        batch=batch,
         learning_rate=learning_rate,
         checkpoint=checkpoint,
         name="fit_flow_matching",
         progress=progress,
-        key=key_for(key, "fit"),
+        key=key,
     )
     return FlowMatchingPosterior(
         members=trained.members,
-        features=jax.tree.map(jnp.asarray, features),
-        params=jax.tree.map(jnp.asarray, params),
+        features=features,
+        params=params,
         prior=prior,
         training_loss=trained.training_loss,
         held_out_loss=trained.held_out_loss,

@@ -172,3 +172,33 @@ def as_type(module: Any, dtype: Any) -> Any:
     return jax.tree.map(
         lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf, module
     )
+
+
+def mixture_log_prob(log_probs: Float[Array, " member"]) -> Scalar:
+    """The log-density of the equal mixture of members."""
+    return jax.nn.logsumexp(log_probs) - jnp.log(log_probs.shape[0])
+
+
+def draw_mixture(
+    flows: ConditionalFlow, condition: Array, n_samples: int, n_members: int, key: Key
+) -> Float[Array, "sample output"]:
+    """Standardised draws from the equal mixture of members: each from one chosen at random.
+
+    Args:
+        flows: The members, with a leading member axis.
+        condition: What the density is conditional on, standardised.
+        n_samples: Number of draws.
+        n_members: How many members there are.
+        key: Random key.
+
+    Returns:
+        The draws.
+    """
+    keys = jax.random.split(key_for(key, "draws"), n_samples)
+
+    def of_member(flow: ConditionalFlow) -> Array:
+        return jax.vmap(lambda key: flow.sample(condition, key=key))(keys)
+
+    drawn = eqx.filter_vmap(of_member)(flows)
+    chosen = jax.random.randint(key_for(key, "members"), (n_samples,), 0, n_members)
+    return drawn[chosen, jnp.arange(n_samples)]

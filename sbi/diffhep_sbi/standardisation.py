@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffhep.core.checks import require_shape
 from diffhep_sbi.gold import Gold
 
 __citations__ = ("arXiv:1805.00020",)
@@ -24,6 +25,21 @@ class Standard(eqx.Module):
     def __call__(self, value: Any) -> Any:
         """Standardised values."""
         return (value - self.shift) / self.scale
+
+
+def require_as_in_training(value: Array, standard: Standard, name: str) -> None:
+    """Raise a `ShapeError` unless an event or a point has the shape of those trained on.
+
+    Args:
+        value: One event, or the parameters of one point.
+        standard: Its standardisation.
+        name: The argument's name.
+
+    Raises:
+        ShapeError: It has another shape.
+    """
+    expected, found = standard.shift.shape, value.shape
+    require_shape(found == expected, name, f"have shape {expected}, as in training", f"{found}")
 
 
 def standards(train: Gold, method: str) -> tuple[Standard, Standard]:

@@ -1,5 +1,6 @@
 """Training of ensembles on gold: what ratios and densities share."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -9,8 +10,10 @@ import optax
 from jaxtyping import Array, Float
 
 from diffhep.core.checkpoint import Checkpoint
+from diffhep.core.checks import as_integer, require_real
 from diffhep.core.fit import fit_ensemble
 from diffhep.core.progress import Show
+from diffhep.core.rng import key_for, keys_for_chains
 from diffhep.core.typing import Key, PyTree, Scalar
 from diffhep_sbi.gold import Gold
 from diffhep_sbi.losses import Method
@@ -122,3 +125,55 @@ def train_members(
         for loss in ("loss", "held_out")
     )
     return Trained(fitted.best_model, *losses)
+
+
+def train_from(
+    start: Callable[[Key], Any],
+    objective: Any,
+    *,
+    n_members: int,
+    n_epochs: int,
+    learning_rate: float,
+    checkpoint: Checkpoint | None,
+    name: str,
+    progress: Show,
+    key: Key,
+) -> Trained:
+    """All members side by side from a start of their own, after a check of the numbers.
+
+    Args:
+        start: Makes an untrained member of a key.
+        objective: As in `train_members`, with the events of `train` and a `batch`.
+        n_members: How many members.
+        n_epochs: Times that as many events are drawn as there are to train on.
+        learning_rate: The first learning rate.
+        checkpoint: Where training is saved and goes on from, to the same bits.
+        name: For messages and the progress bar.
+        progress: Whether to show a bar.
+        key: Random key.
+
+    Returns:
+        The trained members and their losses.
+
+    Raises:
+        ConfigError: A number is out of range.
+        ConvergenceError: The loss is not finite; the state is saved.
+    """
+    n_epochs = as_integer(n_epochs, "n_epochs", low=1)
+    n_members = as_integer(n_members, "n_members", low=1)
+    batch = as_integer(objective.batch, "batch", low=2)
+    require_real(learning_rate, "learning_rate", "be finite and not negative", low=0.0)
+    # Not under jit: flowjax keeps arrays in closures, which would hold on to tracers.
+    models = eqx.filter_vmap(start)(keys_for_chains(key_for(key, "networks"), n_members))
+    return train_members(
+        objective,
+        models,
+        n_events=objective.train.n_events,
+        n_epochs=n_epochs,
+        batch=batch,
+        learning_rate=learning_rate,
+        checkpoint=checkpoint,
+        name=name,
+        progress=progress,
+        key=key_for(key, "fit"),
+    )

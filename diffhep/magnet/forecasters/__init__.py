@@ -4,6 +4,7 @@ from diffhep.magnet.forecasters.base import LEVELS as LEVELS
 from diffhep.magnet.forecasters.base import AbstractForecaster as AbstractForecaster
 from diffhep.magnet.forecasters.base import AbstractNeuralForecaster as AbstractNeuralForecaster
 from diffhep.magnet.forecasters.base import Forecast as Forecast
+from diffhep.magnet.forecasters.base import WindowForm as WindowForm
 from diffhep.magnet.forecasters.base import quantiles_from as quantiles_from
 from diffhep.magnet.forecasters.losses import loop_energy_error as loop_energy_error
 from diffhep.magnet.forecasters.losses import pinball as pinball
@@ -17,3 +18,4 @@ from diffhep.magnet.forecasters.training import Example as Example
 from diffhep.magnet.forecasters.training import ForecasterFit as ForecasterFit
 from diffhep.magnet.forecasters.training import data_loss as data_loss
 from diffhep.magnet.forecasters.training import fit_forecaster as fit_forecaster
+from diffhep.magnet.forecasters.transformer import Transformer as Transformer

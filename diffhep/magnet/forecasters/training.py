@@ -115,12 +115,13 @@ def fit_forecaster(
         ConfigError: A setting is out of its range.
         ConvergenceError: Loss or gradient is not finite.
         DataError: The input or the output never changes.
-        ShapeError: The two sets of windows have different forms.
+        ShapeError: The two sets of windows have different forms, or another one than the network.
     """
     n_steps = as_integer(n_steps, "n_steps", low=1)
     batch = as_integer(batch, "batch", low=1)
     forms = [(part.known.u.shape[1:], part.target.shape[1:]) for part in (windows, held_out)]
     require_shape(forms[0] == forms[1], "held_out", f"have the form {forms[0]}", forms[1])
+    forecaster.form.require(windows.known, "windows")
     scaling = scaling_of(windows, calibration)
     dtype = network_dtype(forecaster)
     parts = (examples_of(part, scaling, dtype) for part in (windows, held_out))
