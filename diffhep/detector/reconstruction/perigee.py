@@ -76,3 +76,40 @@ def _arctan_ratio(x: Scalar) -> Scalar:
     small = jnp.abs(x) < _SHORT
     safe = jnp.where(small, 1.0, x)
     return jnp.where(small, 1.0 - x**2 / 3.0 + x**4 / 5.0, jnp.arctan(safe) / safe)
+
+
+def at_radius(
+    param: Float[Array, " param"], radius_mm: Scalar, field_T: Scalar
+) -> tuple[Float[Array, "3"], Float[Array, " momentum"]]:
+    r"""Where a helix crosses a cylinder about the z axis on its way out.
+
+    The chord $c$ from the perigee has $r^2 = d_0^2 + (1+kd_0)c^2$, the path is
+    $s = \arcsin(kc/2)\,2/k$, and the chord's direction is $\phi_0 + ks/2$. Exact, also without a
+    field; not a number where the helix does not reach the cylinder.
+
+    Args:
+        param: Perigee parameters, five or four.
+        radius_mm: $r$ of the cylinder.
+        field_T: Field along z in T.
+
+    Returns:
+        The point in mm, and $(\phi, \theta, q/p)$ or $(\phi, \theta)$ there.
+    """
+    d0, z0, phi0, theta = param[:4]
+    straight = param.shape[0] == 4
+    k = jnp.zeros_like(phi0) if straight else curvature(theta, param[4], field_T)
+    chord = jnp.sqrt((radius_mm**2 - d0**2) / (1.0 + k * d0))
+    half = 0.5 * k * chord
+    path = chord * _arcsin_ratio(half)
+    along = phi0 + 0.5 * k * path
+    x = -d0 * jnp.sin(phi0) + chord * jnp.cos(along)
+    y = d0 * jnp.cos(phi0) + chord * jnp.sin(along)
+    point = jnp.stack([x, y, z0 + path / jnp.tan(theta)])
+    return point, jnp.stack([phi0 + k * path, *param[3:]])
+
+
+def _arcsin_ratio(x: Scalar) -> Scalar:
+    r"""$\arcsin(x)/x$."""
+    small = jnp.abs(x) < _SHORT
+    safe = jnp.where(small, 0.5, x)
+    return jnp.where(small, 1.0 + x**2 / 6.0 + 3.0 * x**4 / 40.0, jnp.arcsin(safe) / safe)

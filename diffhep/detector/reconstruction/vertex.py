@@ -142,9 +142,7 @@ def vertex_fit(
     away = unknowns.vertex - given.beam
     total = weight @ chi2 + away @ given.beam_information @ away
     covered = inverse(_normal_equations(given, unknowns)[0])
-    return VertexFit(
-        unknowns.vertex, covered, unknowns.momentum, chi2, total, n_steps, converged
-    )
+    return VertexFit(unknowns.vertex, covered, unknowns.momentum, chi2, total, n_steps, converged)
 
 
 def _residual(vertex: Array, momentum: Array, track: Array, field_T: Scalar) -> Array:
@@ -210,9 +208,9 @@ def _minimum(given: _Input, found: _Unknowns) -> _Unknowns:
 def _minimum_jvp(primals, tangents):
     r"""Solves the derivative of the conditions of the minimum for that of the minimum.
 
-    With $J = \partial h/\partial(v, p, B)$ the conditions are $\sum w J_v^TGr = G_b(v-b)$ and, track
-    by track, $J_p^TGr = 0$; these without the weight, so that a track of weight 0 still has its
-    momentum. The matrix is theirs by vertex and momentum, second derivatives of $h$ included.
+    With $J = \partial h/\partial(v, p, B)$ the conditions are $\sum w J_v^TGr = G_b(v-b)$ and,
+    track by track, $J_p^TGr = 0$; these without the weight, so that a track of weight 0 still has
+    its momentum. The matrix is theirs by vertex and momentum, second derivatives of $h$ included.
     """
     given, found = primals
     moved, _ = tangents
