@@ -134,7 +134,7 @@ def vertex_fit(
     information = jax.vmap(inverse)(covariance)
     given = _Input(track, information, weight, jnp.asarray(field_T, track.dtype), *beam)
     start = _Unknowns(beam[0] if start_mm is None else start_mm, track[:, _PHI:])
-    limit = jnp.finfo(track.dtype).eps ** 0.5 if tolerance is None else tolerance
+    limit = float(jnp.finfo(track.dtype).eps) ** 0.5 if tolerance is None else tolerance
     found, n_steps, converged = _search(given, start, limit, max_steps)
     unknowns = _minimum(given, jax.lax.stop_gradient(found))
     r = jax.vmap(_residual, in_axes=(None, 0, 0, None))(*unknowns, track, given.field_T)
