@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from diffhep.core.checks import require, require_shape
+from diffhep.core.errors import ConfigError
 from diffhep.core.typing import Key
 from diffhep.magnet.forecasters.scaling import Scaling
 from diffhep.magnet.windows import Window
@@ -31,6 +33,55 @@ class Forecast(NamedTuple):
     mean: Float[Array, " horizon"]
     quantiles: Float[Array, "quantile horizon"]
     state: Any = ()
+
+
+class WindowForm(NamedTuple):
+    """What windows a network takes.
+
+    Attributes:
+        n_covariates: Covariates of a window.
+        n_context: Samples of context; None where any number will do.
+        n_horizon: Samples of horizon; None where any number will do.
+        least_context: Samples of context that it needs at least.
+    """
+
+    n_covariates: int = 0
+    n_context: int | None = None
+    n_horizon: int | None = None
+    least_context: int = 0
+
+    def require(self, window: Window, name: str = "window") -> None:
+        """A window, or many with leading axes, is of this form.
+
+        Args:
+            window: It.
+            name: The argument's name.
+
+        Raises:
+            ShapeError: It is of another form.
+        """
+        found = (window.n_context, window.n_horizon)
+        wanted = (self.n_context, self.n_horizon)
+        form = tuple(n if w is None else w for w, n in zip(wanted, found, strict=True))
+        require_shape(
+            found == form,
+            name,
+            f"hold {form[0]} samples of context and {form[1]} of horizon, as the network does",
+            f"{found[0]} and {found[1]}",
+        )
+        require_shape(
+            found[0] >= self.least_context,
+            name,
+            f"hold at least {self.least_context} samples of context, the network's memory",
+            found[0],
+        )
+        n_covariates = np.shape(window.covariates)[-1]
+        require_shape(
+            n_covariates == self.n_covariates,
+            name,
+            f"hold {self.n_covariates} covariates, as the network does",
+            n_covariates,
+        )
 
 
 class AbstractForecaster(eqx.Module):
@@ -63,6 +114,7 @@ class AbstractNeuralForecaster(AbstractForecaster):
     """
 
     scaling: eqx.AbstractVar[Scaling]
+    form: eqx.AbstractVar[WindowForm]
 
     @abc.abstractmethod
     def forward(
@@ -93,6 +145,10 @@ class AbstractNeuralForecaster(AbstractForecaster):
 
         Returns:
             The forecast.
+
+        Raises:
+            ConfigError: The state is one of another forecaster.
+            ShapeError: The window is of another form than the network's.
         """
         del key
         require_shape(
@@ -101,13 +157,31 @@ class AbstractNeuralForecaster(AbstractForecaster):
             "hold one series with at least one sample of horizon (use jax.vmap for many)",
             f"u of shape {window.u.shape}, y of shape {window.y.shape}",
         )
+        self.form.require(window)
         dtype = network_dtype(self)
         inputs = self.scaling.inputs(window).astype(dtype)
-        raw, state = self.forward(inputs, self.scaling.past(window).astype(dtype), state)
+        past = self.scaling.past(window).astype(dtype)
+        if state is not None:
+            self._require_own(state, inputs, past)
+        raw, state = self.forward(inputs, past, state)
         mean, quantiles = quantiles_from(raw.astype(float))
         return Forecast(
             self.scaling.restore(mean, window), self.scaling.restore(quantiles, window), state
         )
+
+    def _require_own(self, state: Any, inputs: Array, past: Array) -> None:
+        """The state has the form of one of this forecaster."""
+        expected = eqx.filter_eval_shape(self.forward, inputs, past)[1]
+
+        def form(tree: Any) -> Any:
+            return jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+
+        if form(state) != form(expected):
+            raise ConfigError(
+                f"Argument `state` must be a state of this {type(self).__name__}, but it is one "
+                f"of another forecaster: {type(state).__name__} with arrays of shapes "
+                f"{form(state)[1]} where {form(expected)[1]} belong."
+            )
 
 
 def quantiles_from(

@@ -10,8 +10,13 @@ from jaxtyping import Array, Float
 
 from diffhep.core.checks import as_integer
 from diffhep.core.typing import Key, Scalar
-from diffhep.magnet.forecasters.base import LEVELS, AbstractNeuralForecaster, as_levels
-from diffhep.magnet.forecasters.scaling import Scaling
+from diffhep.magnet.forecasters.base import (
+    LEVELS,
+    AbstractNeuralForecaster,
+    WindowForm,
+    as_levels,
+)
+from diffhep.magnet.forecasters.scaling import Scaling, unit_scaling
 
 __citations__ = ("arXiv:1406.1078", "doi:10.1162/neco.1997.9.8.1735")
 
@@ -40,12 +45,14 @@ class Recurrent(AbstractNeuralForecaster):
         readout: From the hidden state to the change of the mean and the quantiles.
         scaling: To and from physical units.
         levels: Probabilities of the quantiles.
+        form: Of the windows it takes.
     """
 
     cell: eqx.nn.GRUCell | eqx.nn.LSTMCell
     readout: eqx.nn.Linear
     scaling: Scaling
     levels: tuple[float, ...] = eqx.field(static=True)
+    form: WindowForm = eqx.field(static=True)
 
     def forward(
         self,
@@ -144,4 +151,10 @@ def _recurrent(
     cell_key, readout_key = jax.random.split(key)
     cell = kind(n_channels + 1, width, key=cell_key, dtype=dtype)
     readout = eqx.nn.Linear(width, 1 + len(found), key=readout_key, dtype=dtype)
-    return Recurrent(cell=cell, readout=readout, scaling=Scaling(), levels=found)
+    return Recurrent(
+        cell=cell,
+        readout=readout,
+        scaling=unit_scaling(n_channels - 2),
+        levels=found,
+        form=WindowForm(n_channels - 2),
+    )
