@@ -987,12 +987,34 @@ _ENTRIES = (
         "Neural Computation 9, 1735",
     ),
     (
+        "zhang2020",
+        "R. Zhang and Y. Liu and H. Sun",
+        "Physics-informed multi-LSTM networks for metamodeling of nonlinear structures",
+        "2020",
+        "arXiv:2002.10253",
+        "Comput. Methods Appl. Mech. Eng. 369, 113226",
+    ),
+    (
+        "kendall2018",
+        "A. Kendall and Y. Gal and R. Cipolla",
+        "Multi-task learning using uncertainty to weigh losses for scene geometry and semantics",
+        "2018",
+        "arXiv:1705.07115",
+    ),
+    (
         "koenker1978",
         "R. Koenker and G. Bassett",
         "Regression quantiles",
         "1978",
         "doi:10.2307/1913643",
         "Econometrica 46, 33",
+    ),
+    (
+        "harrison2018",
+        "J. Harrison and A. Sharma and M. Pavone",
+        "Meta-learning priors for efficient online Bayesian regression",
+        "2018",
+        "arXiv:1807.08912",
     ),
     (
         "tsai1974",
@@ -1127,6 +1149,29 @@ _ENTRIES = (
         "2024",
         "arXiv:2309.14027",
         "Mach. Learn. Sci. Tech. 5, 035002",
+        "agostinelli2003",
+        "S. Agostinelli and others (GEANT4 Collaboration)",
+        "Geant4: a simulation toolkit",
+        "2003",
+        "doi:10.1016/S0168-9002(03)01368-8",
+        "Nucl. Instrum. Meth. A 506, 250",
+    ),
+    (
+        "sauter1931",
+        "F. Sauter",
+        '\\"Uber den atomaren Photoeffekt in der K-Schale nach der relativistischen Wellenmechanik '
+        "Diracs",
+        "1931",
+        "doi:10.1002/andp.19314030503",
+        "Ann. Phys. 403, 454",
+    ),
+    (
+        "grindhammer2000",
+        "G. Grindhammer and S. Peters",
+        "The Parameterized Simulation of Electromagnetic Showers in Homogeneous and Sampling "
+        "Calorimeters",
+        "2000",
+        "arXiv:hep-ex/0001020",
     ),
 )
 
