@@ -1149,6 +1149,8 @@ _ENTRIES = (
         "2024",
         "arXiv:2309.14027",
         "Mach. Learn. Sci. Tech. 5, 035002",
+    ),
+    (
         "agostinelli2003",
         "S. Agostinelli and others (GEANT4 Collaboration)",
         "Geant4: a simulation toolkit",
