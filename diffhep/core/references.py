@@ -1115,6 +1115,57 @@ _ENTRIES = (
         "arXiv:2010.08895",
     ),
     (
+        "billoir1992",
+        "P. Billoir and S. Qian",
+        "Fast vertex fitting with a local parametrization of tracks",
+        "1992",
+        "doi:10.1016/0168-9002(92)90859-3",
+        "Nucl. Instrum. Meth. A 311, 139",
+    ),
+    (
+        "smith2023",
+        "R. E. C. Smith and I. Ochoa and R. In{\\'a}cio and J. Shoemaker and M. Kagan",
+        "Differentiable Vertex Fitting for Jet Flavour Tagging",
+        "2023",
+        "arXiv:2310.12804",
+    ),
+    (
+        "fruhwirth1987",
+        'R. Fr{\\"u}hwirth',
+        "Application of Kalman filtering to track and vertex fitting",
+        "1987",
+        "doi:10.1016/0168-9002(87)90887-4",
+        "Nucl. Instrum. Meth. A 262, 444",
+    ),
+    (
+        "gluckstern1963",
+        "R. L. Gluckstern",
+        "Uncertainties in track momentum and direction, due to multiple scattering and measurement "
+        "errors",
+        "1963",
+        "doi:10.1016/0029-554X(63)90347-1",
+        "Nucl. Instrum. Meth. 24, 381",
+    ),
+    (
+        "highland1975",
+        "V. L. Highland",
+        "Some practical remarks on multiple scattering",
+        "1975",
+        "doi:10.1016/0029-554X(75)90743-0",
+        "Nucl. Instrum. Meth. 129, 497",
+    ),
+    (
+        "strong2024",
+        "G. C. Strong and M. Lagrange and A. Orio and A. Bordignon and F. Bury and T. Dorigo and "
+        "A. Giammanco and M. Heikal and J. Kieseler and M. Lamparth and "
+        "P. Mart{\\'i}nez Ru{\\'i}z del {\\'A}rbol and F. Nardi and P. Vischia and H. Zaraket",
+        "TomOpt: Differential optimisation for task- and constraint-aware design of particle "
+        "detectors in the context of muon tomography",
+        "2024",
+        "arXiv:2309.14027",
+        "Mach. Learn. Sci. Tech. 5, 035002",
+    ),
+    (
         "agostinelli2003",
         "S. Agostinelli and others (GEANT4 Collaboration)",
         "Geant4: a simulation toolkit",
