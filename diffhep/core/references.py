@@ -987,12 +987,42 @@ _ENTRIES = (
         "Neural Computation 9, 1735",
     ),
     (
+        "zhang2020",
+        "R. Zhang and Y. Liu and H. Sun",
+        "Physics-informed multi-LSTM networks for metamodeling of nonlinear structures",
+        "2020",
+        "arXiv:2002.10253",
+        "Comput. Methods Appl. Mech. Eng. 369, 113226",
+    ),
+    (
+        "kendall2018",
+        "A. Kendall and Y. Gal and R. Cipolla",
+        "Multi-task learning using uncertainty to weigh losses for scene geometry and semantics",
+        "2018",
+        "arXiv:1705.07115",
+    ),
+    (
         "koenker1978",
         "R. Koenker and G. Bassett",
         "Regression quantiles",
         "1978",
         "doi:10.2307/1913643",
         "Econometrica 46, 33",
+    ),
+    (
+        "vovk2005",
+        "V. Vovk and A. Gammerman and G. Shafer",
+        "Algorithmic Learning in a Random World",
+        "2005",
+        "doi:10.1007/b106715",
+        "Springer",
+    ),
+    (
+        "gibbs2021",
+        "I. Gibbs and E. Cand\\`es",
+        "Adaptive conformal inference under distribution shift",
+        "2021",
+        "arXiv:2106.00170",
     ),
     (
         "harrison2018",
@@ -1106,6 +1136,82 @@ _ENTRIES = (
         "Fourier Neural Operator for Parametric Partial Differential Equations",
         "2020",
         "arXiv:2010.08895",
+    ),
+    (
+        "billoir1992",
+        "P. Billoir and S. Qian",
+        "Fast vertex fitting with a local parametrization of tracks",
+        "1992",
+        "doi:10.1016/0168-9002(92)90859-3",
+        "Nucl. Instrum. Meth. A 311, 139",
+    ),
+    (
+        "smith2023",
+        "R. E. C. Smith and I. Ochoa and R. In{\\'a}cio and J. Shoemaker and M. Kagan",
+        "Differentiable Vertex Fitting for Jet Flavour Tagging",
+        "2023",
+        "arXiv:2310.12804",
+    ),
+    (
+        "fruhwirth1987",
+        'R. Fr{\\"u}hwirth',
+        "Application of Kalman filtering to track and vertex fitting",
+        "1987",
+        "doi:10.1016/0168-9002(87)90887-4",
+        "Nucl. Instrum. Meth. A 262, 444",
+    ),
+    (
+        "gluckstern1963",
+        "R. L. Gluckstern",
+        "Uncertainties in track momentum and direction, due to multiple scattering and measurement "
+        "errors",
+        "1963",
+        "doi:10.1016/0029-554X(63)90347-1",
+        "Nucl. Instrum. Meth. 24, 381",
+    ),
+    (
+        "highland1975",
+        "V. L. Highland",
+        "Some practical remarks on multiple scattering",
+        "1975",
+        "doi:10.1016/0029-554X(75)90743-0",
+        "Nucl. Instrum. Meth. 129, 497",
+    ),
+    (
+        "strong2024",
+        "G. C. Strong and M. Lagrange and A. Orio and A. Bordignon and F. Bury and T. Dorigo and "
+        "A. Giammanco and M. Heikal and J. Kieseler and M. Lamparth and "
+        "P. Mart{\\'i}nez Ru{\\'i}z del {\\'A}rbol and F. Nardi and P. Vischia and H. Zaraket",
+        "TomOpt: Differential optimisation for task- and constraint-aware design of particle "
+        "detectors in the context of muon tomography",
+        "2024",
+        "arXiv:2309.14027",
+        "Mach. Learn. Sci. Tech. 5, 035002",
+    ),
+    (
+        "agostinelli2003",
+        "S. Agostinelli and others (GEANT4 Collaboration)",
+        "Geant4: a simulation toolkit",
+        "2003",
+        "doi:10.1016/S0168-9002(03)01368-8",
+        "Nucl. Instrum. Meth. A 506, 250",
+    ),
+    (
+        "sauter1931",
+        "F. Sauter",
+        '\\"Uber den atomaren Photoeffekt in der K-Schale nach der relativistischen Wellenmechanik '
+        "Diracs",
+        "1931",
+        "doi:10.1002/andp.19314030503",
+        "Ann. Phys. 403, 454",
+    ),
+    (
+        "grindhammer2000",
+        "G. Grindhammer and S. Peters",
+        "The Parameterized Simulation of Electromagnetic Showers in Homogeneous and Sampling "
+        "Calorimeters",
+        "2000",
+        "arXiv:hep-ex/0001020",
     ),
 )
 

@@ -10,8 +10,6 @@ from diffhep.magnet import (
     BoucWenForce,
     Dynamic,
     HystereticOscillator,
-    OperatorForecaster,
-    Window,
     fit_operator,
     learned_force,
 )
@@ -78,16 +76,3 @@ def test_parameters_are_found_again():
     y = build(truth)(u, 0.1)[0]
     fit = fit_operator(build, jnp.array([1.2, 1.3, 0.9, 1.1, 0.4, 0.0]), u, y, dt=0.1, max_steps=40)
     np.testing.assert_allclose(fit.parameters, truth, rtol=1e-5)
-
-
-def test_an_operator_forecasts_from_where_the_context_ends():
-    operator = Dynamic(HystereticOscillator(1.0, 0.3, 1.0, BoucWenForce(1.0, 0.5, 0.2)))
-    u = jnp.asarray(np.sin(np.arange(30) * 0.3))
-    y = run(operator, u, 0.2)
-    forecaster = OperatorForecaster(operator, 0.1, n_offset=4, levels=(0.1, 0.5, 0.9))
-    found = forecaster.predict(Window(u, y[:20] + 0.5, 0.2))
-    np.testing.assert_allclose(found.mean, y[20:] + 0.5, rtol=1e-12)
-    np.testing.assert_allclose(found.quantiles[1], found.mean, rtol=1e-12)
-    np.testing.assert_allclose(found.quantiles[2] - found.mean, 0.1 * 1.2815515655, rtol=1e-9)
-    again = forecaster.predict(Window(u[20:], y[20:25] + 0.5, 0.2), state=found.state)
-    np.testing.assert_allclose(again.mean, y[25:] + 0.5, rtol=1e-12)

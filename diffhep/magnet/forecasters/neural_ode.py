@@ -1,8 +1,7 @@
-"""Neural ordinary differential equations, started from a linear system, and their forecasts."""
+"""Neural ordinary differential equations that start from a linear system.
 
-from collections.abc import Sequence
-from statistics import NormalDist
-from typing import Any
+`Dynamic(field)` is the operator, `OperatorForecaster` its forecaster.
+"""
 
 import equinox as eqx
 import jax
@@ -12,10 +11,7 @@ from jaxtyping import Array, Float
 
 from diffhep.core.checks import as_integer, require_shape
 from diffhep.core.typing import Key, Scalar
-from diffhep.magnet.forecasters.base import LEVELS, AbstractForecaster, Forecast, as_levels
-from diffhep.magnet.operators.base import AbstractOperator
 from diffhep.magnet.operators.dynamic import AbstractField
-from diffhep.magnet.windows import Window
 
 __citations__ = ("arXiv:1806.07366",)
 
@@ -46,7 +42,11 @@ class LearnedField(AbstractField):
     time_s: float = eqx.field(static=True)
     u_scale: float = eqx.field(static=True)
     y_scale: float = eqx.field(static=True)
-    n_states: int = eqx.field(static=True)
+
+    @property
+    def n_states(self) -> int:
+        """As many as A has rows."""
+        return self.linear.shape[0]
 
     def __call__(self, x: Float[Array, " state"], u: Scalar) -> Float[Array, " state"]:
         """Rates of the states."""
@@ -104,57 +104,4 @@ def learned_field(
         time_s=time_s,
         u_scale=u_scale,
         y_scale=y_scale,
-        n_states=n,
     )
-
-
-class OperatorForecaster(AbstractForecaster):
-    """Any operator as a forecaster: it follows the context's input, then the programme.
-
-    The context's outputs correct the forecast by a constant, the mean of the last residuals: what
-    is unknown of a state from before the context is most often an offset. Quantiles are those of a
-    normal law.
-
-    Attributes:
-        operator: The operator.
-        sigma: Standard deviation of the forecast's error, in the output's unit.
-        n_offset: How many of the last residuals are averaged; none for no correction.
-        levels: Probabilities of the quantiles.
-
-    Raises:
-        ConfigError: The levels do not rise inside (0, 1), or the number is negative.
-    """
-
-    operator: AbstractOperator
-    sigma: Scalar = eqx.field(converter=jnp.asarray)
-    n_offset: int = eqx.field(static=True, default=0)
-    levels: tuple[float, ...] = eqx.field(static=True, default=LEVELS)
-
-    def __check_init__(self) -> None:
-        as_levels(self.levels)
-        as_integer(self.n_offset, "n_offset", low=0)
-
-    def predict(self, window: Window, *, state: Any = None, key: Key | None = None) -> Forecast:
-        """See `AbstractForecaster.predict`; the state is the operator's."""
-        del key
-        require_shape(
-            window.u.ndim == 1 and window.n_horizon >= 1,
-            "window",
-            "hold one series with at least one sample of horizon (use jax.vmap for many)",
-            f"u of shape {window.u.shape}, y of shape {window.y.shape}",
-        )
-        n = window.n_context
-        begin = self.operator.rest(window.u[0]) if state is None else state
-        past = jnp.zeros(0)
-        if n:
-            past, begin = self.operator(window.u[:n], window.dt, state=begin)
-        mean, _ = self.operator(window.u[n:], window.dt, state=begin)
-        used = min(self.n_offset, n)
-        if used:
-            mean = mean + jnp.mean((window.y - past)[n - used :])
-        away = jnp.asarray(_normal_quantiles(self.levels))
-        return Forecast(mean, mean + self.sigma * away[:, None], begin)
-
-
-def _normal_quantiles(levels: Sequence[float]) -> list[float]:
-    return [NormalDist().inv_cdf(level) for level in levels]

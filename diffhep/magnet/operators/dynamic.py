@@ -18,7 +18,10 @@ __citations__ = ("doi:10.1016/j.camwa.2011.06.002",)
 class AbstractField(eqx.Module):
     """The right hand side of an equation of motion."""
 
-    n_states: eqx.AbstractVar[int]
+    @property
+    @abc.abstractmethod
+    def n_states(self) -> int:
+        """How many states there are."""
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, " state"], u: Scalar) -> Float[Array, " state"]:

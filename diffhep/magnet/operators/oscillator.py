@@ -109,7 +109,11 @@ class HystereticOscillator(AbstractField):
     damping: Scalar = eqx.field(converter=jnp.asarray)
     stiffness: Scalar = eqx.field(converter=jnp.asarray)
     force: AbstractForceLaw
-    n_states: int = eqx.field(static=True, default=3)
+
+    @property
+    def n_states(self) -> int:
+        """Displacement, velocity and force."""
+        return 3
 
     def __call__(self, x: Float[Array, " state"], u: Scalar) -> Float[Array, " state"]:
         """Rates of displacement, velocity and force."""
