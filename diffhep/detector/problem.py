@@ -17,7 +17,10 @@ Simulate = Callable[[Design, int, int], Any]
 """`simulate(design, n_events, seed) -> (event, observable)`, any program: nothing is traced."""
 
 SampleObjective = Callable[[Any], Scalar]
-"""`objective(outcomes) -> scalar` of a sample (event, observable), differentiable; least is best."""
+"""`objective(outcomes) -> scalar` of a sample (event, observable), differentiable; low is good."""
+
+VIOLATION = 1e-6
+"""Of a constraint that counts as held."""
 
 N_GROUPS = 20
 """Groups of the jackknife that gives the error of an objective."""
@@ -64,6 +67,19 @@ class DesignProblem(eqx.Module):
         require(callable(self.simulate), "simulate", "be callable", self.simulate)
         require(callable(self.objective), "objective", "be callable", self.objective)
 
+    def violation(self, free: Float[np.ndarray, " param"]) -> float:
+        """How far a design is over its constraint.
+
+        Args:
+            free: The design as `Design.to_free` makes it.
+
+        Returns:
+            Zero where it holds, or where there is none.
+        """
+        if self.constraint is None:
+            return 0.0
+        return max(float(self.constraint(self.start.from_free(jnp.asarray(free)))), 0.0)
+
     @property
     def n_params(self) -> int:
         """Numbers that are chosen."""
@@ -86,7 +102,7 @@ def simulate_with(sampled: Callable[[Design, Key], Scalar | Array]) -> Simulate:
         return jax.vmap(lambda key: jnp.atleast_1d(sampled(design, key)))(keys)
 
     def simulate(design: Design, n_events: int, seed: int) -> np.ndarray:
-        return np.asarray(run(design, n_events, np.uint32(seed)))
+        return np.asarray(run(design, n_events, jnp.asarray(seed, jnp.uint32)))
 
     return simulate
 

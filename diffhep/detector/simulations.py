@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -70,7 +71,7 @@ class Simulations:
                 f"used and {n_events} more are asked for."
             )
         self.n_calls += n_events
-        design = _design(self.problem.start, np.asarray(free))
+        design = _design(self.problem.start, jnp.asarray(free))
         kept = self._kept(design, n_events, seed)
         if kept is not None and kept.exists():
             return kept.restore_with(_like)[0]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -15,7 +16,7 @@ from diffhep.core.errors import ConvergenceError
 from diffhep.core.rng import check_key
 from diffhep.core.typing import Key
 from diffhep.detector.design import Design
-from diffhep.detector.problem import DesignProblem, value_and_error
+from diffhep.detector.problem import VIOLATION, DesignProblem, value_and_error
 from diffhep.detector.simulations import BudgetSpentError, Simulations
 
 
@@ -107,7 +108,8 @@ def optimise(
 ) -> Trace:
     """Search for the best design within a number of simulated events, and verify it.
 
-    The design of the least accepted objective is simulated afresh, so that the value returned is
+    The design of the least accepted objective (of those within the constraint, if any is) is
+    simulated afresh, so that the value returned is
     free of the luck by which it was chosen.
 
     Args:
@@ -157,15 +159,18 @@ def optimise(
             f"A budget of {budget} simulated events was spent before there was a design: "
             f"{type(method).__name__} needs more."
         )
-    best = min(taken, key=lambda step: step.value)
+    over = [problem.violation(step.free) for step in taken]
+    held = [step for step, one in zip(taken, over, strict=True) if one <= VIOLATION]
+    best = min(held, key=lambda step: step.value) if held else taken[int(np.argmin(over))]
     simulations.budget = budget
     value, error = value_and_error(problem.objective, simulations(best.free, n_verify, verify_seed))
     start = problem.start
+    vectors = [start.from_free(jnp.asarray(step.free)).to_vector() for step in steps]
     columns = zip(*(step[1:] for step in steps), strict=True)
     values, errors, accepted, gain, ratio, radius = (np.asarray(column) for column in columns)
     return Trace(
-        start.from_free(best.free), value, error,
-        np.stack([np.asarray(start.from_free(step.free).to_vector()) for step in steps]),
+        start.from_free(jnp.asarray(best.free)), value, error,
+        np.stack([np.asarray(vector) for vector in vectors]),
         values, errors, accepted, gain, ratio, radius, np.asarray(calls),
         simulations.n_calls, simulations.n_fresh, finished,
     )  # fmt: skip

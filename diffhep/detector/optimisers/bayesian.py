@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterator
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
 from diffhep.core.checks import require_counts, require_positive
@@ -53,7 +52,7 @@ class BayesianOptimisation(AbstractOptimiser):
             name: (c - self.half_width, c + self.half_width)
             for name, c in zip(names, centre, strict=True)
         }
-        acquisition = library.acquisition.ExpectedImprovement(xi=0.0, random_state=new_seed(rng))
+        acquisition = library.acquisition.ExpectedImprovement(xi=0.0)
         process = library.BayesianOptimization(
             None, box, acquisition_function=acquisition, random_state=new_seed(rng), verbose=0,
             allow_duplicate_points=True,
@@ -66,7 +65,8 @@ class BayesianOptimisation(AbstractOptimiser):
             value, error = value_and_error(problem.objective, outcomes)
             yield Step(free, value, error)
             point = dict(zip(names, free.tolist(), strict=True))
-            process.register(params=point, target=-value - self._penalty(problem, free))
+            target = -value - self.price * problem.violation(free)
+            process.register(params=point, target=target)
 
     def _suggest(
         self, process: object, centre: np.ndarray, names: list[str], step: int,
@@ -81,12 +81,6 @@ class BayesianOptimisation(AbstractOptimiser):
             warnings.simplefilter("ignore")
             point = process.suggest()  # pyright: ignore[reportAttributeAccessIssue]
         return np.asarray([point[name] for name in names])
-
-    def _penalty(self, problem: DesignProblem, free: np.ndarray) -> float:
-        if problem.constraint is None:
-            return 0.0
-        design = problem.start.from_free(jnp.asarray(free))
-        return self.price * max(float(problem.constraint(design)), 0.0)
 
 
 def _library() -> tuple:

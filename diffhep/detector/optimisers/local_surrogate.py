@@ -19,7 +19,12 @@ from diffhep.core.typing import Scalar
 from diffhep.detector.optimisers.augmented import minimise
 from diffhep.detector.optimisers.base import AbstractOptimiser, Step, new_seed
 from diffhep.detector.optimisers.trust_region import TrustRegion
-from diffhep.detector.problem import DesignProblem, SampleObjective, value_and_error
+from diffhep.detector.problem import (
+    VIOLATION,
+    DesignProblem,
+    SampleObjective,
+    value_and_error,
+)
 from diffhep.detector.simulations import Simulations
 from diffhep.detector.surrogates.base import AbstractSurrogate
 from diffhep.detector.surrogates.moments import MomentRegression
@@ -109,10 +114,15 @@ class LocalSurrogate(AbstractOptimiser):
             actual = self._compare(here, there, predicted, seen)
             ratio = actual / predicted if predicted > 0.0 else -np.inf
             accepted = bool(ratio > self.region.accept and actual > 0.0)
+            over = problem.violation(here.free)
+            if over > VIOLATION:
+                # No gain is to be had on the way to a design that is allowed.
+                accepted = problem.violation(free) < 0.9 * over
             yield Step(
                 free, *there.value_and_error(), accepted, predicted, float(ratio), radius
             )  # fmt: skip
-            radius = self.region.next_radius(radius, float(ratio))
+            if over <= VIOLATION or not accepted:
+                radius = self.region.next_radius(radius, float(ratio))
             here = there if accepted else here
             n_designs = fewest if accepted else min(2 * n_designs, 16 * fewest)
 

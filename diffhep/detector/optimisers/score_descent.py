@@ -69,10 +69,7 @@ class ScoreDescent(AbstractOptimiser):
             centre = centre - self.learning_rate * first / (1.0 - _DECAY**step) / size
 
     def _penalty(self, problem: DesignProblem, free: np.ndarray) -> np.ndarray:
-        if problem.constraint is None:
-            return np.zeros(len(free))
-        over = [float(problem.constraint(problem.start.from_free(row))) for row in free]
-        return self.price * np.clip(over, 0.0, None)
+        return self.price * np.asarray([problem.violation(row) for row in free])
 
 
 @eqx.filter_jit

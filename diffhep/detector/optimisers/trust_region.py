@@ -4,8 +4,6 @@ import equinox as eqx
 
 from diffhep.core.checks import require, require_positive
 
-__citations__ = ("doi:10.1137/1.9780898719857",)
-
 
 class TrustRegion(eqx.Module):
     r"""A ball around the design in the coordinates of `Design.to_free`.

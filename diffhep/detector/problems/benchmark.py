@@ -104,9 +104,7 @@ def mean_wanted(outcomes: Float[Array, "event observable"]) -> Scalar:
     return jnp.mean(wanted(outcomes[:, 0]))
 
 
-def three_hump(
-    n_params: int = 2, seed: int = 1337, *, raw: bool = True
-) -> DesignProblem:
+def three_hump(n_params: int = 2, seed: int = 1337, *, raw: bool = True) -> DesignProblem:
     r"""$y\sim N(\mu_i,1)$, $\mu_i\sim N(x_ih(\phi),1)$, $R=\mathrm E[\sigma(y-10)-\sigma(y)]$.
 
     $h=2\phi_1^2-1.05\phi_1^4+\phi_1^6/6+\phi_1\phi_2+\phi_2^2$, $x_1\sim U[-2,0]$,

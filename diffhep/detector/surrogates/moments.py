@@ -1,7 +1,7 @@
 r"""Mean and covariance of outcomes as smooth functions of the design.
 
 The mean is linear regression on monomials whose ridge, and whether squares and products of
-coordinates help, are decided by the evidence; variances are a Gamma regression of squared residuals.
+coordinates help, are decided by the evidence; variances are a Gamma regression of squares.
 
 Reference:
     D. J. C. MacKay, Neural Comput. 4, 415 (1992), for the evidence.
