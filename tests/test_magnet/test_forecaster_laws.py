@@ -13,6 +13,7 @@ from diffhep.magnet import (
     FourierForecaster,
     HybridPreisach,
     PatchTransformer,
+    PhyLSTM,
     TemporalFusionTransformer,
     Transformer,
     Window,
@@ -29,6 +30,7 @@ FORECASTERS = {
     "adaptive_basis": lambda key: adaptive_basis(4, 3, key=key, dtype=float),
     "gru": lambda key: gru(5, key=key, dtype=float),
     "lstm": lambda key: lstm(4, key=key, dtype=float),
+    "phylstm": lambda key: PhyLSTM(3, 4, depth=2, key=key, dtype=float),
     "fourier": lambda key: FourierForecaster(key=key, width=4, n_modes=5, n_layers=2, dtype=float),
     "hybrid": lambda key: HybridPreisach(
         key=key, width=4, n_plays=5, n_basis=2, correction=3, dtype=float
@@ -45,7 +47,7 @@ FORECASTERS = {
 }
 """Untrained, in double precision: functions of a key."""
 
-STATEFUL = ("gru", "lstm")
+STATEFUL = ("gru", "lstm", "phylstm")
 """Those whose state holds all that they know of the past."""
 
 
@@ -59,7 +61,7 @@ def _window() -> Window:
     return Window(u, 0.8 * u[:N_CONTEXT] + 0.1, 0.3)
 
 
-CAUSAL = ("gru", "hybrid", "lstm", "patches", "temporal fusion", "transformer")
+CAUSAL = ("gru", "hybrid", "lstm", "patches", "phylstm", "temporal fusion", "transformer")
 """Those whose forecast at a time, or of a patch, does not depend on the programme after it."""
 
 FIXED = ("patches", "temporal fusion", "transformer")

@@ -13,9 +13,16 @@ from diffhep.magnet.forecasters.hybrid import HybridPreisach as HybridPreisach
 from diffhep.magnet.forecasters.losses import loop_energy_error as loop_energy_error
 from diffhep.magnet.forecasters.losses import pinball as pinball
 from diffhep.magnet.forecasters.losses import squared_error as squared_error
+from diffhep.magnet.forecasters.lstm_layer import LSTMLayer as LSTMLayer
 from diffhep.magnet.forecasters.memory_features import Memory as Memory
 from diffhep.magnet.forecasters.memory_features import memory_features as memory_features
+from diffhep.magnet.forecasters.neural_ode import LearnedField as LearnedField
+from diffhep.magnet.forecasters.neural_ode import learned_field as learned_field
+from diffhep.magnet.forecasters.operator import OperatorForecaster as OperatorForecaster
 from diffhep.magnet.forecasters.patch_transformer import PatchTransformer as PatchTransformer
+from diffhep.magnet.forecasters.phylstm import Motion as Motion
+from diffhep.magnet.forecasters.phylstm import PhyLSTM as PhyLSTM
+from diffhep.magnet.forecasters.phylstm import physics_loss as physics_loss
 from diffhep.magnet.forecasters.recurrent import Recurrent as Recurrent
 from diffhep.magnet.forecasters.recurrent import gru as gru
 from diffhep.magnet.forecasters.recurrent import lstm as lstm
