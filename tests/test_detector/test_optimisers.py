@@ -67,29 +67,29 @@ def _bowl(noise):
 
 METHODS = {
     "local_surrogate": LocalSurrogate(),
-    "score": ScoreDescent(n_designs=40, learning_rate=0.3, n_steps=60),
+    "score": ScoreDescent(n_designs=40, learning_rate=0.3, n_steps=30),
 }
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_black_boxes_are_minimised_and_verified(name, key):
-    trace = optimise(_bowl(1.0), budget=2600, n_verify=200, method=METHODS[name], key=key)
+    trace = optimise(_bowl(1.0), budget=1400, n_verify=200, method=METHODS[name], key=key)
     exact = float((trace.design["x"][0] - 1) ** 2 + 2 * (trace.design["x"][1] + 2) ** 2)
     assert exact < 0.3  # 41 at the start
     assert abs(trace.value - exact) < 4.5 * trace.error
-    assert trace.n_calls <= 2600
+    assert trace.n_calls <= 1400
     assert np.all(np.diff(trace.calls) >= 0)
 
 
 def test_a_search_goes_on_from_its_calls_on_disk(key, tmp_path):
     problem = _bowl(1.0)
-    settings = {"budget": 500, "n_verify": 100, "key": key}
+    settings = {"budget": 300, "n_verify": 100, "key": key}
     whole = optimise(problem, **settings)
     calls = []
 
     def dying(design, n_events, seed):
         calls.append(n_events)
-        if sum(calls) > 200:
+        if sum(calls) > 100:
             raise RuntimeError("killed")
         return problem.simulate(design, n_events, seed)
 
@@ -121,7 +121,7 @@ def test_budgets_hold_for_black_boxes(key):
     problem = DesignProblem(
         Design(x=Parameter([-3.0, -2.0])), _bowl(0.3).simulate, constraint=constraint, name="bowl"
     )
-    trace = optimise(problem, budget=1700, n_verify=200, key=key)
+    trace = optimise(problem, budget=900, n_verify=200, key=key)
     np.testing.assert_allclose(trace.design["x"], [-1 / 3, -8 / 3], atol=0.4)
     assert float(constraint(trace.design)) < 1e-6
     assert trace.value == pytest.approx(8 / 3, abs=0.2)

@@ -84,7 +84,7 @@ def test_far_questions_are_answered_with_a_warning(key):
 def test_members_differ_where_there_are_no_events(key):
     x, y = _events(3, 400)
     kept = x[:, 0] < 0.0
-    fitted = Ensemble(MomentRegression(), 4).fit(x[kept], y[kept], key=key)
+    fitted = Ensemble(member=MomentRegression(), n_members=4).fit(x[kept], y[kept], key=key)
     line = jnp.stack([jnp.linspace(-1.0, 1.0, 9), jnp.zeros(9)], axis=-1)
     known = np.asarray(spread(fitted, line, key=key))
     assert known[-1] > 3.0 * known[2]

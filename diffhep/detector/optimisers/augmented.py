@@ -14,8 +14,8 @@ Smooth = Callable[[np.ndarray], tuple[float, np.ndarray]]
 FIRST_PENALTY, GROWTH, ENOUGH = 10.0, 10.0, 0.25
 """Of the squared violation; its growth where a round has not cut the violation to this share."""
 
-MOST_ROUNDS, VIOLATION = 30, 1e-9
-"""Rounds at most, and the violation that ends them."""
+MOST_ROUNDS, VIOLATION = 30, 1e-8
+"""Rounds at most, and the largest violation that ends them."""
 
 
 class Minimum(NamedTuple):
@@ -42,6 +42,8 @@ def minimise(
     constraint: Smooth | None = None,
     *,
     most_steps: int = 2000,
+    tolerance: float = 1e-15,
+    settled: float = 1e-6,
 ) -> Minimum:
     r"""A local minimum of a smooth function, by L-BFGS.
 
@@ -53,6 +55,8 @@ def minimise(
         start: Where the search begins.
         constraint: g and its gradient.
         most_steps: Of a round.
+        tolerance: Relative change of the value that ends a round.
+        settled: Relative change of the multiplier, beside no violation, that ends the rounds.
 
     Returns:
         The minimum.
@@ -62,7 +66,7 @@ def minimise(
     """
     from scipy.optimize import minimize
 
-    options = {"maxiter": most_steps, "ftol": 1e-15, "gtol": 1e-11, "maxfun": 5 * most_steps}
+    options = {"maxiter": most_steps, "ftol": tolerance, "gtol": 1e-11, "maxfun": 5 * most_steps}
     if constraint is None:
         found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
         return Minimum(found.x, float(found.fun), 0.0, 0.0, int(found.nfev))
@@ -81,8 +85,8 @@ def minimise(
         before, multiplier = multiplier, max(0.0, multiplier + penalty * over)
         violation = max(over, 0.0)
         # Complementarity: either the bound is met, or it has no price.
-        settled = abs(multiplier - before) <= 1e-9 * max(1.0, multiplier)
-        if violation <= VIOLATION and settled:
+        still = abs(multiplier - before) <= settled * max(1.0, multiplier)
+        if violation <= max(VIOLATION, tolerance) and still:
             break
         if max(abs(over) if multiplier > 0.0 else 0.0, violation) > ENOUGH * last:
             penalty *= GROWTH

@@ -37,7 +37,7 @@ REACH = 2.5
 PRECISION = 0.4
 """Standard error of an actual gain, over the predicted one, below which it is judged."""
 
-N_STARTS = 3
+N_STARTS = 2
 """Of the search on the surrogate."""
 
 
@@ -149,7 +149,8 @@ class LocalSurrogate(AbstractOptimiser):
 
         bound = None if problem.constraint is None else constraint
         starts = 0.3 * rng.normal(size=(N_STARTS, where.centre.size)) / np.sqrt(where.centre.size)
-        found = [minimise(objective, start, bound, most_steps=100) for start in starts]
+        rough = {"most_steps": 50, "tolerance": 1e-7, "settled": 0.05}
+        found = [minimise(objective, start, bound, **rough) for start in starts]
         best = min(found, key=lambda one: one.value + 1e6 * one.violation)
         x = np.asarray(_into_ball(jnp.asarray(best.x), limit))
         here = objective(np.zeros_like(best.x))[0]

@@ -16,7 +16,7 @@ from scipy.special import expit
 from diffhep.core.checks import as_integer, require
 from diffhep.core.typing import Scalar
 from diffhep.detector.design import Design, Parameter
-from diffhep.detector.problem import DesignProblem
+from diffhep.detector.problem import DesignProblem, mean_outcome
 
 __citations__ = ("arXiv:2002.04632",)
 
@@ -154,10 +154,9 @@ def three_hump(n_params: int = 2, seed: int = 1337, *, raw: bool = True) -> Desi
     else:
         hidden = outer.T @ jnp.array([1.5, 0.25])
         begin = inner.T @ jnp.arctanh(hidden)
-    chosen = {"objective": mean_wanted} if raw else {}
     return DesignProblem(
-        Design(psi=Parameter(begin)), simulate, exact=exact,
-        optimum=_best_worth(), name=f"hump{size}{'raw' if raw else ''}", **chosen,
+        Design(psi=Parameter(begin)), simulate, mean_wanted if raw else mean_outcome, exact=exact,
+        optimum=_best_worth(), name=f"hump{size}{'raw' if raw else ''}",
     )  # fmt: skip
 
 
@@ -188,4 +187,5 @@ def _best_worth() -> float:
     def worth(h: float) -> float:
         return float(_second_only(jnp.asarray(h, dtype=float)))
 
-    return float(minimize_scalar(worth, bounds=(0.1, 5.0), method="bounded").fun)
+    found: Any = minimize_scalar(worth, bounds=(0.1, 5.0), method="bounded")
+    return float(found.fun)

@@ -56,7 +56,7 @@ class Ensemble(AbstractSurrogate):
         stacked = jax.tree.map(
             lambda *leaves: jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0], *members
         )
-        return Ensemble(self.member, self.n_members, domain, stacked)
+        return Ensemble(member=self.member, n_members=self.n_members, domain=domain, fitted=stacked)
 
     def draw(
         self, design: Float[Array, " param"], noise: Float[Array, " observable"]

@@ -7,6 +7,8 @@ Reference:
     D. J. C. MacKay, Neural Comput. 4, 415 (1992), for the evidence.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -46,8 +48,8 @@ class _Moments(eqx.Module):
 class MomentRegression(AbstractSurrogate):
     r"""$y=\mu(\psi)+D(\psi)Lz$ with z normal, D diagonal and $LL^T$ a constant correlation.
 
-    Cost: one eigenvalue problem of the size of the events, or of the number of designs where
-    several events share one: seconds for some thousand.
+    Cost: three eigenvalue problems of the size of the events or of the monomials, whichever are
+    fewer.
 
     Attributes:
         degree: Of the mean: 1, or 2 for squares and products where the evidence wants them.
@@ -87,7 +89,7 @@ class MomentRegression(AbstractSurrogate):
             linear, square, constant, coefficients[1:], coefficients[0], _correlation(pulls)
         )  # fmt: skip
         moments = _Moments(*(jnp.asarray(part, dtype=float) for part in found))
-        return MomentRegression(self.degree, domain, moments)
+        return MomentRegression(degree=self.degree, domain=domain, moments=moments)
 
     def draw(
         self, design: Float[Array, " param"], noise: Float[Array, " observable"]
@@ -138,29 +140,46 @@ def _solve_lower(matrix: Array, vector: Array) -> Array:
     return solve_triangular(matrix, vector, lower=True)
 
 
-def _regress(x: np.ndarray, y: np.ndarray, degree: int) -> tuple[np.ndarray, ...]:
+def _regress(x: np.ndarray, y: np.ndarray, degree: int) -> tuple[Any, ...]:
     """Coefficients by the greatest evidence, residuals, and the share of freedom that is left."""
-    n, (one, two) = len(y), np.triu_indices(x.shape[1])
-    products = x[:, one] * x[:, two] if degree == 2 else np.zeros((n, 0))
+    one, two = np.triu_indices(x.shape[1])
+    products = x[:, one] * x[:, two] if degree == 2 else np.zeros((len(y), 0))
     means = products.mean(axis=0)
-    centred = products - means
-    # A kernel of the size of the events serves any number of monomials.
-    kernels = (x @ x.T, centred @ centred.T)
     best = None
     for square in _SQUARES if degree == 2 else (0.0,):
-        values, vectors = np.linalg.eigh(kernels[0] + square * kernels[1])
-        values, z = np.clip(values, 0.0, None), vectors.T @ y
-        for ridge in _RIDGES / x.shape[1]:
-            total = 1.0 + ridge * values
-            noise = np.mean(z**2 / total)
-            evidence = -0.5 * n * np.log(noise) - 0.5 * np.sum(np.log(total))
-            if best is None or evidence > best[0]:
-                best = (evidence, square, ridge, vectors @ (z / total), np.mean(1.0 / total))
-    if best is None:
+        known = x if square == 0.0 else np.hstack([x, np.sqrt(square) * (products - means)])
+        found = _ridge(known, y, _RIDGES / x.shape[1])
+        if best is None or found[0] > best[0]:
+            best = (*found, square)
+    if best is None or not np.isfinite(best[0]):
         raise ConfigError("Argument `outcomes` must be finite, but its evidence is not a number.")
-    _, square, ridge, weights, share = best
-    quadratic = square * ridge * (centred.T @ weights)
-    return ridge * (x.T @ weights), quadratic, -means @ quadratic, weights, share
+    _, coefficients, share, square = best
+    linear, quadratic = coefficients[: x.shape[1]], np.zeros(products.shape[1])
+    if square > 0.0:
+        quadratic = np.sqrt(square) * coefficients[x.shape[1] :]
+    residual = y - x @ linear - (products - means) @ quadratic
+    return linear, quadratic, -means @ quadratic, residual, share
+
+
+def _ridge(known: np.ndarray, y: np.ndarray, ridges: np.ndarray) -> tuple[float, np.ndarray, float]:
+    """Evidence, coefficients and the share of freedom left, for the best of several ridges."""
+    n, size = known.shape
+    # Whichever matrix is smaller: of the events, or of the monomials.
+    small = known @ known.T if n <= size else known.T @ known
+    values, vectors = np.linalg.eigh(small)
+    kept = values > 1e-10 * max(values[-1], 1e-300)
+    values, vectors = values[kept], vectors[:, kept]
+    z = vectors.T @ (y if n <= size else known.T @ y)
+    z = z if n <= size else z / np.sqrt(values)
+    rest = max(float(y @ y - z @ z), 0.0)
+    total = 1.0 + ridges[:, None] * values
+    noise = (np.sum(z**2 / total, axis=1) + rest) / n + 1e-300
+    evidence = -0.5 * n * np.log(noise) - 0.5 * np.sum(np.log(total), axis=1)
+    index = int(np.argmax(evidence))
+    shrunk = ridges[index] * np.sqrt(values) * z / total[index]
+    right = known.T @ (vectors / np.sqrt(values)) if n <= size else vectors
+    share = (np.sum(1.0 / total[index]) + n - len(values)) / n
+    return float(evidence[index]), right @ shrunk, share
 
 
 def _log_sd(x: np.ndarray, residual: np.ndarray) -> np.ndarray:

@@ -67,9 +67,9 @@ def train(
     x = (designs - np.asarray(domain.centre)) / np.asarray(domain.scale)
     y = (outcomes - np.asarray(domain.shift)) / np.asarray(domain.spread)
     model = as_type(build(y.shape[1], x.shape[1], key_for(key, "model")), jnp.float32)
-    events = (jnp.asarray(part, jnp.float32) for part in (x, y))
+    known, wanted = (jnp.asarray(part, jnp.float32) for part in (x, y))
     found = fit(
-        _Batches(loss, *events, as_integer(batch, "batch", low=1)),
+        _Batches(loss, known, wanted, as_integer(batch, "batch", low=1)),
         model,
         n_steps,
         key=key_for(key, "fit"),
