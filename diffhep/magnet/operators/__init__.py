@@ -6,6 +6,8 @@ from diffhep.magnet.operators.calibration import Calibration as Calibration
 from diffhep.magnet.operators.coleman_hodgdon import ColemanHodgdon as ColemanHodgdon
 from diffhep.magnet.operators.combine import Parallel as Parallel
 from diffhep.magnet.operators.combine import Series as Series
+from diffhep.magnet.operators.dynamic import AbstractField as AbstractField
+from diffhep.magnet.operators.dynamic import Dynamic as Dynamic
 from diffhep.magnet.operators.eddy import EddyCascade as EddyCascade
 from diffhep.magnet.operators.eddy import lamination as lamination
 from diffhep.magnet.operators.everett import AbstractEverett as AbstractEverett
@@ -13,6 +15,11 @@ from diffhep.magnet.operators.everett import CellEverett as CellEverett
 from diffhep.magnet.operators.everett import UniformEverett as UniformEverett
 from diffhep.magnet.operators.everett import cell_everett as cell_everett
 from diffhep.magnet.operators.jiles_atherton import JilesAtherton as JilesAtherton
+from diffhep.magnet.operators.oscillator import AbstractForceLaw as AbstractForceLaw
+from diffhep.magnet.operators.oscillator import BoucWenForce as BoucWenForce
+from diffhep.magnet.operators.oscillator import HystereticOscillator as HystereticOscillator
+from diffhep.magnet.operators.oscillator import LearnedForce as LearnedForce
+from diffhep.magnet.operators.oscillator import learned_force as learned_force
 from diffhep.magnet.operators.play import Play as Play
 from diffhep.magnet.operators.play import Stop as Stop
 from diffhep.magnet.operators.play_preisach import PlayPreisach as PlayPreisach
