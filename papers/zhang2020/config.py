@@ -4,7 +4,13 @@ from dataclasses import dataclass
 
 from diffhep.core.checks import require_counts, require_positive
 
-NETWORKS = ("PhyLSTM 3", "PhyLSTM 2", "PhyLSTM 1", "LSTM", "LSTM, as many parameters")
+NETWORKS: tuple[str, ...] = (
+    "PhyLSTM 3",
+    "PhyLSTM 2",
+    "PhyLSTM 1",
+    "LSTM",
+    "LSTM, as many parameters",
+)
 """The last two know no physics: the network of the PhyLSTMs' response, and a wider one that has as
 many parameters as PhyLSTM 3 with the networks that a forecast does not need."""
 

@@ -71,9 +71,7 @@ def records(
     return Records(*(row[:, ::n_substeps] for row in (ground, *move(ground))))
 
 
-def _motion(
-    spring: BoucWen, ground: Float[Array, " time"], step_s: float
-) -> tuple[Array, Array, Array]:
+def _motion(spring: BoucWen, ground: Float[Array, " time"], step_s: float) -> list[Array]:
     """Displacement, velocity and force: half a kick, a step of the spring, half a kick."""
     drag = DAMPING * step_s / 4.0
     rest = spring.rest(jnp.zeros(()))
@@ -86,10 +84,10 @@ def _motion(
         x, v, spring_state, pull = state
         half = kick(v, -at[0] - pull)
         x = x + step_s * half
-        spring_state, pull = spring.step(spring_state, x, step_s)
+        spring_state, pull = spring.step(spring_state, x, jnp.asarray(step_s))
         v = kick(half, -at[1] - pull)
         return (x, v, spring_state, pull), (x, v, pull + DAMPING * v)
 
     zero = jnp.zeros(())
     _, rows = jax.lax.scan(advance, (zero, zero, rest, zero), (ground[:-1], ground[1:]))
-    return tuple(jnp.concatenate([jnp.zeros(1), row]) for row in rows)
+    return [jnp.concatenate([jnp.zeros(1), row]) for row in rows]

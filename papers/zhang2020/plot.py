@@ -33,15 +33,15 @@ def _typical(data: Data) -> int:
 
 
 def _motion(panel: Any, data: Data) -> None:
-    """A record that no network has seen."""
-    row = _typical(data)
-    t = data["dt_s"] * np.arange(data["truth/x"].shape[1])
-    panel.plot(t, data["truth/x"][row], "k-", lw=1.6, label="truth")
+    """Errors on a record that no network has seen, and a tenth of the motion."""
+    row, truth = _typical(data), data["truth/x"]
+    t = data["dt_s"] * np.arange(truth.shape[1])
+    panel.plot(t, 0.1 * truth[row], "-", color="0.7", lw=1.0, label="truth / 10")
     for name in SHOWN:
         if f"x/{name}" in data:
-            panel.plot(t, data[f"x/{name}"][row], "--", lw=1.0, label=name)
+            panel.plot(t, data[f"x/{name}"][row] - truth[row], "-", lw=1.0, label=name)
     panel.set_xlabel("time (s)")
-    panel.set_ylabel("displacement (m)")
+    panel.set_ylabel("error of the displacement (m)")
     panel.legend(fontsize=6)
 
 
@@ -64,4 +64,4 @@ def _errors(panel: Any, data: Data) -> None:
     panel.set_yticks(range(len(names)), labels, fontsize=6)
     panel.set_xscale("log")
     panel.set_ylim(-0.6, len(names) - 0.4)
-    panel.set_xlabel("error of the displacement (relative)")
+    panel.set_xlabel("relative error")

@@ -1,6 +1,7 @@
 """PhyLSTM on a hysteretic oscillator: few measured records, many of the ground's motion alone."""
 
 import itertools
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -29,7 +30,7 @@ __all__ = ["PRESETS", "Config", "run"]
 GAIN = -1.0
 """The mass moves against its ground."""
 
-KINDS = dict(zip(NETWORKS[:3], (3, 2, 1), strict=True))
+KINDS: dict[str, int] = dict(zip(NETWORKS[:3], (3, 2, 1), strict=True))
 
 PLAIN, WIDE = NETWORKS[3:]
 
@@ -106,7 +107,7 @@ def _trained(
     physics = name in KINDS
     kind, width = KINDS.get(name, 1), config.width
     if name == WIDE:
-        width = _width_of(_size(_build(3, config.width)(keys[0])))
+        width = _width_of(_size_at(3, config.width))
     networks = eqx.filter_vmap(_build(kind, width))(keys)
     directory.log(f"{name}: parameters", 0, n=_size(networks) // config.n_seeds)
     labelled, held_out, unlabelled, test = (_windows(part, config.dt_s) for part in parts)
@@ -138,15 +139,20 @@ def _build(kind: int, width: int) -> Any:
     return lambda key: PhyLSTM(kind, width, gain=GAIN, key=key)
 
 
-def _size(network: PhyLSTM) -> int:
-    """Trained numbers."""
-    return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array)))
+def _size(network: Any) -> int:
+    """Trained numbers of a network, or of its shapes."""
+    trained = jax.tree.leaves(eqx.tree_at(lambda one: one.scaling, network, None))
+    return sum(math.prod(leaf.shape) for leaf in trained if hasattr(leaf, "shape"))
+
+
+def _size_at(kind: int, width: int) -> int:
+    """Without making the network."""
+    return _size(eqx.filter_eval_shape(_build(kind, width), jax.random.key(0)))
 
 
 def _width_of(size: int) -> int:
     """The narrowest plain network of at least so many parameters."""
-    key = jax.random.key(0)
-    return next(w for w in itertools.count(1) if _size(_build(1, w)(key)) >= size)
+    return next(width for width in itertools.count(1) if _size_at(1, width) >= size)
 
 
 def _windows(part: Records, dt_s: float) -> Windows:
