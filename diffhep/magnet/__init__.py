@@ -58,6 +58,9 @@ from diffhep.magnet.operating_range import OperatingRange as OperatingRange
 from diffhep.magnet.operating_range import fit_operating_range as fit_operating_range
 from diffhep.magnet.operator_fit import OperatorFit as OperatorFit
 from diffhep.magnet.operator_fit import fit_operator as fit_operator
+from diffhep.magnet.operator_posterior import OperatorPosterior as OperatorPosterior
+from diffhep.magnet.operator_posterior import posterior_outputs as posterior_outputs
+from diffhep.magnet.operator_posterior import sample_operator as sample_operator
 from diffhep.magnet.operators import AbstractOperator as AbstractOperator
 from diffhep.magnet.operators import BoucWen as BoucWen
 from diffhep.magnet.operators import BoucWenForce as BoucWenForce
@@ -67,8 +70,10 @@ from diffhep.magnet.operators import ColemanHodgdon as ColemanHodgdon
 from diffhep.magnet.operators import Dynamic as Dynamic
 from diffhep.magnet.operators import EddyCascade as EddyCascade
 from diffhep.magnet.operators import HystereticOscillator as HystereticOscillator
+from diffhep.magnet.operators import InverseState as InverseState
 from diffhep.magnet.operators import JilesAtherton as JilesAtherton
 from diffhep.magnet.operators import LearnedForce as LearnedForce
+from diffhep.magnet.operators import MonotoneInverse as MonotoneInverse
 from diffhep.magnet.operators import Parallel as Parallel
 from diffhep.magnet.operators import Play as Play
 from diffhep.magnet.operators import PlayPreisach as PlayPreisach
@@ -87,6 +92,9 @@ from diffhep.magnet.rollout import CycleForecast as CycleForecast
 from diffhep.magnet.rollout import error_by_horizon as error_by_horizon
 from diffhep.magnet.rollout import forecast_cycle as forecast_cycle
 from diffhep.magnet.rollout import rollout as rollout
+from diffhep.magnet.state_estimation import StateEstimate as StateEstimate
+from diffhep.magnet.state_estimation import estimate_state as estimate_state
+from diffhep.magnet.state_estimation import nested_history as nested_history
 from diffhep.magnet.synthetic import SyntheticMagnet as SyntheticMagnet
 from diffhep.magnet.synthetic import measure as measure
 from diffhep.magnet.synthetic import sps_dipole as sps_dipole

@@ -14,6 +14,8 @@ from diffhep.magnet.operators.everett import AbstractEverett as AbstractEverett
 from diffhep.magnet.operators.everett import CellEverett as CellEverett
 from diffhep.magnet.operators.everett import UniformEverett as UniformEverett
 from diffhep.magnet.operators.everett import cell_everett as cell_everett
+from diffhep.magnet.operators.inverse import InverseState as InverseState
+from diffhep.magnet.operators.inverse import MonotoneInverse as MonotoneInverse
 from diffhep.magnet.operators.jiles_atherton import JilesAtherton as JilesAtherton
 from diffhep.magnet.operators.oscillator import AbstractForceLaw as AbstractForceLaw
 from diffhep.magnet.operators.oscillator import BoucWenForce as BoucWenForce
