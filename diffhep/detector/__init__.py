@@ -19,3 +19,6 @@ from diffhep.detector.estimators import Hybrid as Hybrid
 from diffhep.detector.estimators import Pathwise as Pathwise
 from diffhep.detector.estimators import ScoreFunction as ScoreFunction
 from diffhep.detector.estimators import decide as decide
+from diffhep.detector.reconstruction import BeamSpot as BeamSpot
+from diffhep.detector.reconstruction import VertexFit as VertexFit
+from diffhep.detector.reconstruction import vertex_fit as vertex_fit
