@@ -44,7 +44,8 @@ def test_forecast_beside_torch(report, kind, compiled):
         {name: 1e3 * f(one[what] for one in all_) for name, all_ in found.items()}
         for what, f in (("cpu", statistics.median), ("least", min))
     )
-    size, (wall, spent) = answer["n_parameters"], given["compiling"]
+    size = sum(np.size(values) for values in given["parameters"].values())
+    wall, spent = given["compiling"]
     what = f"{kind.replace('_', ' ')}, {size} parameters"
     ratio = Row(
         f"{what}: time of {'compiled ' * compiled}PyTorch over ours",

@@ -1206,6 +1206,14 @@ _ENTRIES = (
         "Ann. Phys. 403, 454",
     ),
     (
+        "amaldi1981",
+        "U. Amaldi",
+        "Fluctuations in calorimetry measurements",
+        "1981",
+        "doi:10.1088/0031-8949/23/4A/012",
+        "Phys. Scr. 23, 409",
+    ),
+    (
         "grindhammer2000",
         "G. Grindhammer and S. Peters",
         "The Parameterized Simulation of Electromagnetic Showers in Homogeneous and Sampling "
@@ -1235,6 +1243,14 @@ _ENTRIES = (
         "1969",
         "doi:10.1007/BF00927673",
         "J. Optim. Theory Appl. 4, 303",
+    ),
+    (
+        "krause2024",
+        "C. Krause and M. Faucci Giannelli and G. Kasieczka and B. Nachman and D. Salamani and "
+        "D. Shih and A. Zaborowska and others",
+        "CaloChallenge 2022: A Community Challenge for Fast Calorimeter Simulation",
+        "2024",
+        "arXiv:2410.21611",
     ),
 )
 

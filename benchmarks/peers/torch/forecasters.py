@@ -243,7 +243,6 @@ def main():
                     "mean": mean.tolist(),
                     "quantiles": quantiles.tolist(),
                     "first": compiling,
-                    "n_parameters": sum(p.numel() for p in network.parameters()),
                 }
             else:
                 walls, start = [], time.process_time()
