@@ -25,8 +25,6 @@ from diffhep.detector.surrogates import (
 
 pytestmark = pytest.mark.fast
 
-N = 3000
-
 
 def _moments(x):
     """Mean and standard deviations of two observables with the correlation 0.6."""
@@ -35,7 +33,7 @@ def _moments(x):
     return mean, sd
 
 
-def _events(seed, n=N):
+def _events(seed, n):
     rng = np.random.default_rng(seed)
     x = rng.uniform(-1.0, 1.0, (n, 2))
     z = rng.normal(size=(n, 2)) @ np.linalg.cholesky([[1.0, 0.6], [0.6, 1.0]]).T
@@ -44,7 +42,7 @@ def _events(seed, n=N):
 
 
 def test_moments_are_those_of_the_simulator(key):
-    fitted = MomentRegression().fit(*_events(0), key=key)
+    fitted = MomentRegression().fit(*_events(0, 12_000), key=key)
     design = np.array([0.5, -0.5])
     mean, sd = _moments(design)
     covariance = np.outer(sd, sd) * np.array([[1.0, 0.6], [0.6, 1.0]])
@@ -52,8 +50,8 @@ def test_moments_are_those_of_the_simulator(key):
     found = fitted.log_prob(jnp.asarray(design), jnp.asarray(y))
     np.testing.assert_allclose(found, multivariate_normal(mean, covariance).logpdf(y), atol=0.15)
     drawn = np.asarray(fitted.sample(jnp.asarray(design), 4000, key=key))
-    # Four and a half errors of the draws, and about as much for the fit.
-    np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=0.15 * sd.max() / 5.0 * sd)
+    # Four and a half errors of the draws, and as much again for the fit.
+    np.testing.assert_allclose((drawn.mean(axis=0) - mean) / sd, 0.0, atol=0.15)
     np.testing.assert_allclose(np.cov(drawn.T), covariance, rtol=0.15)
 
 

@@ -58,7 +58,7 @@ class Fidelity(NamedTuple):
 
 def compare(
     simulated: Float[np.ndarray, "event observable"],
-    surrogate: Float[np.ndarray, "event observable"],
+    surrogate: Float[np.ndarray, "other observable"],
     *,
     key: Key,
 ) -> Fidelity:
@@ -70,12 +70,10 @@ def compare(
     Args:
         simulated: Events of the simulator.
         surrogate: Half as many of the surrogate, or more.
+        key: Random key.
 
     Returns:
         The metrics.
-
-    Args:
-        key: Random key.
 
     Raises:
         ShapeError: There are too few events, or the observables are not as many.
@@ -95,7 +93,7 @@ def compare(
 
 
 def frechet_distance(
-    first: Float[np.ndarray, "event observable"], second: Float[np.ndarray, "event observable"]
+    first: Float[np.ndarray, "event observable"], second: Float[np.ndarray, "other observable"]
 ) -> float:
     r"""$|\mu_1-\mu_2|^2+\mathrm{tr}[C_1+C_2-2(C_1^{1/2}C_2C_1^{1/2})^{1/2}]$.
 
@@ -120,7 +118,7 @@ def frechet_distance(
 
 def separation_power(
     first: Float[np.ndarray, "event observable"],
-    second: Float[np.ndarray, "event observable"],
+    second: Float[np.ndarray, "other observable"],
     n_bins: int = 20,
 ) -> Float[np.ndarray, " observable"]:
     r"""$\frac12\sum_b(p_b-q_b)^2/(p_b+q_b)$ of each observable: 0 for equal, 1 for apart.
@@ -148,7 +146,7 @@ def separation_power(
 
 def classifier_auc(
     first: Float[np.ndarray, "event observable"],
-    second: Float[np.ndarray, "event observable"],
+    second: Float[np.ndarray, "other observable"],
     *,
     width: int = 64,
     n_steps: int = 500,
@@ -191,7 +189,7 @@ def classifier_auc(
     return Area(auc, float(np.sqrt(np.sum([area.error**2 for area in areas])) / len(areas)))
 
 
-def area_under_curve(low: Float[np.ndarray, " event"], high: Float[np.ndarray, " event"]) -> Area:
+def area_under_curve(low: Float[np.ndarray, " event"], high: Float[np.ndarray, " other"]) -> Area:
     r"""Probability that a score of the second sample is above one of the first.
 
     The error is Hanley and McNeil's, with $Q_1=A/(2-A)$ and $Q_2=2A^2/(1+A)$.
