@@ -1,4 +1,4 @@
-"""Networks beside the operators: the same cycles to learn from, the same flat bottoms to forecast."""
+"""Networks beside the operators: the same cycles to learn from, the same flat bottoms."""
 
 from collections.abc import Callable
 from typing import Any
@@ -107,6 +107,6 @@ def _forecasts(forecaster: Any, windows: Windows) -> jax.Array:
 
 
 def _errors(forecaster: Any, windows: Windows) -> np.ndarray:
-    first = round(INJECTION_S[0] / float(windows.known.dt[0]))
+    first = round(INJECTION_S[0] / float(jnp.asarray(windows.known.dt)[0]))
     difference = _forecasts(forecaster, windows) - windows.target
     return np.asarray(jnp.mean(difference[:, first:], axis=1))

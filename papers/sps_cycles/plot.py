@@ -87,7 +87,7 @@ def _coverage(panel: Any, data: Data) -> None:
 
 def _errors(panel: Any, data: Data) -> None:
     """Errors at flat bottom of what was compared, as distributions."""
-    labels = {"resync/operators": "operators", "resync/kept_curve": "calibration curve"}
+    labels = {"resync/operators": "operators", "resync/curve": "calibration curve"}
     labels |= {name: name.removeprefix("network/") for name in data if name.startswith("network/")}
     for name, label in labels.items():
         size = np.sort(np.abs(data[name].ravel()))

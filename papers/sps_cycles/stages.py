@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import equinox as eqx
@@ -82,11 +83,7 @@ def share_unseen(cycles: Sequence[Sequence[Cycle]]) -> float:
     known = {
         pair for names in SUPERCYCLES for pair in zip(names, (*names[1:], names[0]), strict=True)
     }
-    pairs = [
-        (a.name, b.name)
-        for sequence in cycles
-        for a, b in zip(sequence, sequence[1:], strict=False)
-    ]
+    pairs = [(a.name, b.name) for sequence in cycles for a, b in pairwise(sequence)]
     return sum(pair not in known for pair in pairs) / len(pairs)
 
 
@@ -180,7 +177,7 @@ def bottom_errors(forecaster: OperatorForecaster, sequences: Sequences) -> Botto
         state, dt_s = None, sequence[0].dt_s or 1.0
         n = round(INJECTION_S[1] / dt_s)
         row = []
-        for before, now in zip(sequence, sequence[1:], strict=False):
+        for before, now in pairwise(sequence):
             ahead = forecast_cycle(forecaster, before, before.y, now.u[:n], state)
             state = ahead.state
             row.append(flat_bottom(np.asarray(ahead.mean), dt_s))
