@@ -42,5 +42,5 @@ class Config:
 PRESETS = {
     "smoke": Config(1, 1, 1, 1, 1, 10, dt_s=0.1, judge=False),
     "demo": Config(2, 4, 4, 2, 1, 30),
-    "full": Config(4, 10, 10, 4, 2, 50, n_steps=500),
+    "full": Config(4, 10, 10, 4, 2, 50, n_steps=400),
 }
