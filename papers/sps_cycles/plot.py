@@ -22,7 +22,7 @@ def plot(data: Data, directory: Path) -> list[Path]:
     """
     draw = [_cycles, _residual, _horizon, _corrections, _coverage, _errors]
     path, title = directory / "sps_cycles", "Cycles of an accelerator: forecast and corrected"
-    return plotting.save_panels(draw, data, path, title=title, rows=3, height_inch=7.0)
+    return plotting.save_panels(draw, data, path, title=title, rows=3, height_inch=5.4)
 
 
 def _time(data: Data) -> np.ndarray:
@@ -35,7 +35,7 @@ def _cycles(panel: Any, data: Data) -> None:
     panel.plot(t, data["shown/u"] / 1e3, color="C0")
     panel.plot(t, data["shown/measured"], color="C1", ls="--")
     panel.set_xlabel("time / s")
-    panel.set_ylabel("current / kA (line), field / T (dashed)")
+    panel.set_ylabel("$I$ / kA, $B$ / T (dashed)")
 
 
 def _residual(panel: Any, data: Data) -> None:
@@ -44,7 +44,7 @@ def _residual(panel: Any, data: Data) -> None:
     panel.plot(t, 1e3 * (data["shown/measured"] - curve), color="C1", label="measured")
     panel.plot(t, 1e3 * (data["shown/mean"] - curve), color="k", lw=0.6, ls="--", label="forecast")
     panel.set_xlabel("time / s")
-    panel.set_ylabel("field less calibration curve / mT")
+    panel.set_ylabel("$B$ less a curve / mT")
     panel.legend(fontsize=6)
 
 
@@ -58,7 +58,7 @@ def _horizon(panel: Any, data: Data) -> None:
     each = np.sqrt(np.mean(data["resync/operators"] ** 2))
     panel.axhline(1e4 * each, color="C2", lw=0.8, label="resync each cycle")
     panel.set_xlabel("cycles since the last measured one")
-    panel.set_ylabel("error at flat bottom / $10^{-4}$ T")
+    panel.set_ylabel("error / $10^{-4}$ T")
     panel.legend(fontsize=6)
 
 
@@ -70,7 +70,7 @@ def _corrections(panel: Any, data: Data) -> None:
         panel.plot(np.arange(1, row.size + 1), 1e4 * row, ".-", lw=0.6, ms=3, label=label)
     panel.axhspan(-0.2, 0.2, color="0.9")
     panel.set_xlabel("cycle")
-    panel.set_ylabel("field less 0.0622 T / $10^{-4}$ T")
+    panel.set_ylabel("error / $10^{-4}$ T")
     panel.legend(fontsize=6)
 
 
@@ -95,6 +95,6 @@ def _errors(panel: Any, data: Data) -> None:
     panel.axvline(0.2, color="0.5", lw=0.6, ls="--")
     panel.set_xscale("log")
     panel.set_xlim(left=1e-3)
-    panel.set_xlabel("error at flat bottom, resync each cycle / $10^{-4}$ T")
-    panel.set_ylabel("share of cycles below")
+    panel.set_xlabel("error, resync each cycle / $10^{-4}$ T")
+    panel.set_ylabel("cycles below")
     panel.legend(fontsize=6)
