@@ -13,7 +13,7 @@ from diffhep.detector import Beam, particles
 from diffhep.detector.calorimeter import energy_in_layers
 from diffhep.detector.showers import (
     RadialLaw,
-    fitting,
+    profiles,
     radial_cdf,
     sample_radius,
 )
@@ -95,10 +95,10 @@ def _longitudinal(setup: Setup, config: Config, *, key: Key) -> list[Claim]:
         )
     else:
         deep = jnp.linspace(0.0, 400.0, 2)
-        law = fitting.shower_law(
+        law = profiles.shower_law(
             calorimeter.parameters, calorimeter.medium(design), jnp.asarray(BEAM_MEV)
         )
-        whole = float(fitting.mean_longitudinal_cdf(law, deep)[-1])
+        whole = float(profiles.mean_longitudinal_cdf(law, deep)[-1])
         made.append(Claim(f"{setup.name}: 1 - norm", abs(1.0 - whole), None, 1e-9, "exact", "<="))
     return made
 
@@ -107,12 +107,12 @@ def _resolution(setup: Setup) -> float:
     """sigma/E of a stack by quadrature: sampling and leakage."""
     calorimeter, design = setup.calorimeter, setup.design
     medium = calorimeter.medium(design)
-    law = fitting.shower_law(calorimeter.parameters, medium, jnp.asarray(BEAM_MEV))
+    law = profiles.shower_law(calorimeter.parameters, medium, jnp.asarray(BEAM_MEV))
     depth = calorimeter.edges_mm(design)[-1:] / medium.x0_mm
-    shape, weight = fitting.quadrature_shapes(law)
-    inside = fitting.longitudinal_cdf(shape, depth[0])
+    shape, weight = profiles.quadrature_shapes(law)
+    inside = profiles.longitudinal_cdf(shape, depth[0])
     mean = weight @ inside
-    c = fitting.sampling_term(
+    c = profiles.sampling_term(
         calorimeter.parameters, medium, calorimeter.absorber.critical_energy_MeV
     )
     variance = weight @ inside**2 - mean**2 + c**2 / (BEAM_MEV / 1e3) * mean
