@@ -128,8 +128,8 @@ def _miss(law: Observed, geant4: Observed) -> Miss:
     used = geant4.share_error > 0.0
     return Miss(
         float(np.abs(difference).sum()),
-        abs(law.radius_mm / geant4.radius_mm - 1.0),
-        abs(law.resolution / geant4.resolution - 1.0),
+        float(abs(law.radius_mm / geant4.radius_mm - 1.0)),
+        float(abs(law.resolution / geant4.resolution - 1.0)),
         (
             float(np.sqrt(np.sum(geant4.share_error**2))),
             geant4.radius_error_mm / geant4.radius_mm,
@@ -142,10 +142,10 @@ def _miss(law: Observed, geant4: Observed) -> Miss:
 def _claims(setup: Setup, law: str, misses: list[Miss]) -> list[Claim]:
     """The worst energy of each quantity."""
     made = []
-    for index, (what, bar) in enumerate(
-        zip(("profile", "radius of 68 %", "sigma/E"), BARS[law], strict=True)
-    ):
-        worst = max(misses, key=lambda miss, index=index: miss[index])
+    for index, what in enumerate(("profile", "radius of 68 %", "sigma/E")):
+        values = [(miss.profile, miss.radius, miss.resolution)[index] for miss in misses]
+        worst = int(np.argmax(values))
         name = f"{setup.name}, {law}: {what}, deviation"
-        made.append(Claim(name, worst[index], worst.errors[index], bar, "Geant4", "<="))
+        error, bar = misses[worst].errors[index], BARS[law][index]
+        made.append(Claim(name, values[worst], error, bar, "Geant4", "<="))
     return made
