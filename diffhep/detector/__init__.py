@@ -6,6 +6,9 @@ from diffhep.detector import particles as particles
 from diffhep.detector.base import AbstractDetector as AbstractDetector
 from diffhep.detector.base import Beam as Beam
 from diffhep.detector.base import Hits as Hits
+from diffhep.detector.calorimeter import GflashCalorimeter as GflashCalorimeter
+from diffhep.detector.calorimeter import LayerEnergy as LayerEnergy
+from diffhep.detector.calorimeter import energy_in_layers as energy_in_layers
 from diffhep.detector.design import Design as Design
 from diffhep.detector.design import LinearCost as LinearCost
 from diffhep.detector.design import Parameter as Parameter
@@ -19,3 +22,6 @@ from diffhep.detector.estimators import Hybrid as Hybrid
 from diffhep.detector.estimators import Pathwise as Pathwise
 from diffhep.detector.estimators import ScoreFunction as ScoreFunction
 from diffhep.detector.estimators import decide as decide
+from diffhep.detector.reconstruction import BeamSpot as BeamSpot
+from diffhep.detector.reconstruction import VertexFit as VertexFit
+from diffhep.detector.reconstruction import vertex_fit as vertex_fit

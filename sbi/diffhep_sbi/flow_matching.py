@@ -24,7 +24,7 @@ from diffhep_sbi.gold import Gold
 from diffhep_sbi.networks import AbstractNetwork, NetworkBuilder, mlp
 from diffhep_sbi.pairs import prepare_pairs, standardised_pairs
 from diffhep_sbi.standardisation import Standard, require_as_in_training
-from diffhep_sbi.support import constrain, constrained_log_prob, unconstrained
+from diffhep_sbi.support import constrain, constrained_log_prob, coordinates_of, unconstrained
 from diffhep_sbi.training import draw_rows, train_from
 
 __citations__ = ("arXiv:2210.02747", "arXiv:2305.17161")
@@ -79,7 +79,7 @@ class FlowMatchingPosterior(eqx.Module):
         velocity = self._velocity(x)
         start = jax.random.normal(key, (n_samples, *self.params.shift.shape))
         z = jax.vmap(lambda z: _solve(velocity, z, 0.0, 1.0))(start)
-        return constrain(z, self.prior, self.params)
+        return constrain(z, coordinates_of(self.prior, "unconstrained"), self.params)
 
     def log_prob(
         self, theta: Float[Array, "sample param"], x: Float[Array, " feature"]
@@ -110,7 +110,8 @@ class FlowMatchingPosterior(eqx.Module):
             normal = -0.5 * jnp.sum(start**2) - 0.5 * start.size * jnp.log(2.0 * jnp.pi)
             return normal + change
 
-        return constrained_log_prob(of_one, self.prior, self.params, theta)
+        transform = coordinates_of(self.prior, "unconstrained")
+        return constrained_log_prob(of_one, self.prior, transform, self.params, theta)
 
     def _velocity(self, x: Float[Array, " feature"]) -> Any:
         members, condition = as_type(self.members, float), self.features(x)
@@ -216,7 +217,8 @@ def fit_flow_matching(
         J. Wildberger et al., arXiv:2305.17161.
     """
     check_key(key)
-    parts = unconstrained(prepare_pairs(gold, held_out, key_for(key, "split")), prior)
+    transform = coordinates_of(prior, "unconstrained")
+    parts = unconstrained(prepare_pairs(gold, held_out, key_for(key, "split")), prior, transform)
     train, other, features, params = standardised_pairs(parts)
     build = mlp() if network is None else network
     n_params, shape = gold.n_params, gold.x.shape[1:]

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffhep.core.checkpoint import Checkpoint
+from diffhep.core.checks import require
 from diffhep.core.progress import Show
 from diffhep.core.rng import check_key, key_for
 from diffhep.core.typing import Key, Scalar
@@ -27,7 +28,14 @@ from diffhep_sbi.gold import Gold
 from diffhep_sbi.losses import DENSITY_METHODS
 from diffhep_sbi.pairs import prepare_pairs, standardised_pairs
 from diffhep_sbi.standardisation import Standard, require_as_in_training
-from diffhep_sbi.support import constrain, constrained_log_prob, unconstrained
+from diffhep_sbi.support import (
+    COORDINATES,
+    constrain,
+    constrained_log_prob,
+    coordinates_of,
+    draw_inside,
+    unconstrained,
+)
 from diffhep_sbi.training import Objective, train_from
 
 __citations__ = ("arXiv:1905.07488",)
@@ -46,15 +54,17 @@ class ParameterDensity(eqx.Module):
 class PosteriorEnsemble(eqx.Module):
     r"""$\log\hat p(\theta|x)$, the equal mixture of flows that differ in start and batches.
 
-    Flows live on unconstrained coordinates, so that no draw is outside the support of the prior.
+    No draw is outside the support of the prior: flows live on unconstrained coordinates, or their
+    draws are drawn again.
 
     Attributes:
         members: The flows, with a leading member axis.
         features: Standardisation of x.
-        params: Standardisation of the unconstrained coordinates.
+        params: Standardisation of the flows' coordinates.
         prior: The prior that the training parameters came from.
         training_loss: Mean loss of every epoch and member.
         held_out_loss: The same on held-out events.
+        coordinates: What the flows are densities of.
     """
 
     members: ParameterDensity
@@ -63,6 +73,7 @@ class PosteriorEnsemble(eqx.Module):
     prior: Any
     training_loss: Float[Array, "epoch member"]
     held_out_loss: Float[Array, "epoch member"]
+    coordinates: str = eqx.field(static=True)
 
     @property
     def n_members(self) -> int:
@@ -79,7 +90,8 @@ class PosteriorEnsemble(eqx.Module):
             x: The event.
 
         Returns:
-            Per unit of theta; minus infinity outside the support of the prior.
+            Per unit of theta; minus infinity outside the support of the prior. With coordinates
+            "parameters" that of the flows, which is too small by what they leave outside.
 
         Raises:
             ShapeError: The event or the parameters have another shape than in training.
@@ -91,7 +103,8 @@ class PosteriorEnsemble(eqx.Module):
         def of_one(z: Float[Array, " param"]) -> Scalar:
             return mixture_log_prob(eqx.filter_vmap(lambda member: member(condition, z))(members))
 
-        return constrained_log_prob(of_one, self.prior, self.params, theta)
+        transform = coordinates_of(self.prior, self.coordinates)
+        return constrained_log_prob(of_one, self.prior, transform, self.params, theta)
 
     def sample(
         self, x: Float[Array, " feature"], n_samples: int, *, key: Key
@@ -104,16 +117,23 @@ class PosteriorEnsemble(eqx.Module):
             key: Random key.
 
         Returns:
-            The draws, within the support of the prior.
+            The draws, within the support of the prior; NaN where 500 in a row were outside.
 
         Raises:
             ShapeError: The event has another shape than in training.
         """
         check_key(key)
         require_as_in_training(x, self.features, "x")
-        flows = as_type(self.members.flow, float)
-        drawn = draw_mixture(flows, self.features(x), n_samples, self.n_members, key)
-        return constrain(drawn, self.prior, self.params)
+        flows, condition = as_type(self.members.flow, float), self.features(x)
+        transform = coordinates_of(self.prior, self.coordinates)
+
+        def draw(key: Key) -> Float[Array, "sample param"]:
+            drawn = draw_mixture(flows, condition, n_samples, self.n_members, key)
+            return constrain(drawn, transform, self.params)
+
+        return (
+            draw(key) if self.coordinates == "unconstrained" else draw_inside(draw, self.prior, key)
+        )
 
 
 def fit_posterior(
@@ -121,6 +141,7 @@ def fit_posterior(
     prior: Any,
     *,
     flow: FlowBuilder | None = None,
+    coordinates: str = "unconstrained",
     n_members: int = 3,
     n_epochs: int = 50,
     batch: int = 256,
@@ -132,13 +153,15 @@ def fit_posterior(
 ) -> PosteriorEnsemble:
     r"""Learn $\log p(\theta|x)$, the posterior of any one event, from pairs under a prior.
 
-    Training is that of `fit_ratio`; the loss is $-\log\hat p(\theta|x)$ in coordinates in which
-    the support of the prior has no boundary.
+    Training is that of `fit_ratio`; the loss is $-\log\hat p(\theta|x)$.
 
     Args:
         gold: Pairs whose `theta0` were drawn from the prior; events of label 1 are left out.
         prior: A numpyro distribution of vectors, such as `Uniform(low, high).to_event(1)`.
         flow: Builder of a member; `autoregressive_flow()` if not given.
+        coordinates: "unconstrained", in which the support of the prior has no boundary, for
+            posteriors that reach it; "parameters" for such that lie well inside a box, where a
+            stretch towards its edges would make a simple dependence on x a complicated one.
         n_members: Flows.
         n_epochs: Times that as many events are drawn as there are to train on.
         batch: Events a step.
@@ -152,7 +175,7 @@ def fit_posterior(
         The ensemble.
 
     Raises:
-        ConfigError: A number is out of range.
+        ConfigError: A number is out of range, or the coordinates are not known.
         ShapeError: Events are no vectors.
         DataError: Gold has values that are not finite, parameters outside the prior, or no event
             of label 0.
@@ -162,7 +185,10 @@ def fit_posterior(
         G. Papamakarios, I. Murray, arXiv:1605.06376; D. Greenberg et al., arXiv:1905.07488.
     """
     check_key(key)
-    parts = unconstrained(prepare_pairs(gold, held_out, key_for(key, "split")), prior)
+    rule = f"be one of {', '.join(COORDINATES)}"
+    require(coordinates in COORDINATES, "coordinates", rule, coordinates)
+    transform = coordinates_of(prior, coordinates)
+    parts = unconstrained(prepare_pairs(gold, held_out, key_for(key, "split")), prior, transform)
     train, other, features, params = standardised_pairs(parts)
 
     def start(key: Key) -> ParameterDensity:
@@ -188,4 +214,5 @@ def fit_posterior(
         prior=prior,
         training_loss=trained.training_loss,
         held_out_loss=trained.held_out_loss,
+        coordinates=coordinates,
     )

@@ -16,7 +16,7 @@ from diffhep.magnet.forecasters.base import (
     WindowForm,
     as_levels,
 )
-from diffhep.magnet.forecasters.scaling import Scaling
+from diffhep.magnet.forecasters.scaling import Scaling, unit_scaling
 
 __citations__ = ("arXiv:1406.1078", "doi:10.1162/neco.1997.9.8.1735")
 
@@ -152,5 +152,9 @@ def _recurrent(
     cell = kind(n_channels + 1, width, key=cell_key, dtype=dtype)
     readout = eqx.nn.Linear(width, 1 + len(found), key=readout_key, dtype=dtype)
     return Recurrent(
-        cell=cell, readout=readout, scaling=Scaling(), levels=found, form=WindowForm(n_channels - 2)
+        cell=cell,
+        readout=readout,
+        scaling=unit_scaling(n_channels - 2),
+        levels=found,
+        form=WindowForm(n_channels - 2),
     )

@@ -31,6 +31,9 @@ class Scaling(eqx.Module):
         y_scale: Of the output's residual.
         covariate_mean: Of each covariate.
         covariate_scale: Of each covariate.
+        y_step: Of the scaled output's change from sample to sample.
+        y_bend: Of the change of that change.
+        dt: Seconds from sample to sample.
         calibration: An operator without memory that is taken off the output; none by default.
     """
 
@@ -41,6 +44,9 @@ class Scaling(eqx.Module):
     y_scale: Scalar = eqx.field(converter=_float, default=1.0)
     covariate_mean: Float[Array, " covariate"] = eqx.field(converter=_float, default=())
     covariate_scale: Float[Array, " covariate"] = eqx.field(converter=_float, default=())
+    y_step: Scalar = eqx.field(converter=_float, default=1.0)
+    y_bend: Scalar = eqx.field(converter=_float, default=1.0)
+    dt: Scalar = eqx.field(converter=_float, default=1.0)
     calibration: AbstractOperator | None = None
 
     def inputs(self, window: Window) -> Float[Array, "context_and_horizon channel"]:
@@ -106,6 +112,18 @@ class Scaling(eqx.Module):
         return self.calibration(u)[0]
 
 
+def unit_scaling(n_covariates: int) -> Scaling:
+    """Scales that change nothing, those of a forecaster before its training.
+
+    Args:
+        n_covariates: Covariates of a window.
+
+    Returns:
+        They, in the form of those after it but for a calibration.
+    """
+    return Scaling(covariate_mean=jnp.zeros(n_covariates), covariate_scale=jnp.ones(n_covariates))
+
+
 def scaling_of(windows: Windows, calibration: AbstractOperator | None = None) -> Scaling:
     """Means and standard deviations of windows to learn from.
 
@@ -140,5 +158,14 @@ def scaling_of(windows: Windows, calibration: AbstractOperator | None = None) ->
         y_scale=scales["y"],
         covariate_mean=jnp.mean(known.covariates, axis=0),
         covariate_scale=jnp.where(spread > 0.0, spread, 1.0),
+        y_step=_size(jnp.diff(residual, axis=1) / scales["y"]),
+        y_bend=_size(jnp.diff(residual, n=2, axis=1) / scales["y"]),
+        dt=jnp.mean(jnp.asarray(known.dt)),
         calibration=calibration,
     )
+
+
+def _size(values: Float[Array, "window time"]) -> Scalar:
+    """Root mean square; one where there is nothing or nothing else than zero."""
+    square = jnp.sum(values**2) / max(values.size, 1)
+    return jnp.where(square > 0.0, jnp.sqrt(square), 1.0)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.checks import as_integer, require_shape
-from diffhep.core.fit import fit
+from diffhep.core.fit import fit, fit_ensemble
 from diffhep.core.progress import Show
 from diffhep.core.typing import Key, Scalar
 from diffhep.magnet.forecasters.base import (
@@ -23,18 +23,26 @@ from diffhep.magnet.forecasters.base import (
 from diffhep.magnet.forecasters.losses import pinball, squared_error
 from diffhep.magnet.forecasters.scaling import Scaling, scaling_of
 from diffhep.magnet.operators.base import AbstractOperator
-from diffhep.magnet.windows import Windows
+from diffhep.magnet.windows import Window, Windows
 
 _DECAY = 0.01
 """The last learning rate over the first."""
 
 
 class Example(NamedTuple):
-    """A window in the numbers of a network; batches have a leading axis."""
+    """A window in the numbers of a network; batches have a leading axis.
+
+    Attributes:
+        inputs: Channels known ahead.
+        past: The output along the context.
+        target: The output along the horizon; zeros where it was never measured.
+        labelled: One; zero where the output along the horizon was never measured.
+    """
 
     inputs: Float[Array, "context_and_horizon channel"]
     past: Float[Array, " context"]
     target: Float[Array, " horizon"]
+    labelled: Scalar | float = 1.0
 
 
 ForecastLoss = Callable[[Any, Example], Scalar]
@@ -46,15 +54,15 @@ class ForecasterFit(NamedTuple):
 
     Attributes:
         forecaster: At the step with the lowest running loss on held-out windows.
-        training_loss: At every step.
-        held_out_loss: At every step.
+        training_loss: At every step; of an ensemble, one column a member.
+        held_out_loss: Likewise.
         seconds: Of training, compilation apart.
         compile_seconds: Of compilation.
     """
 
     forecaster: Any
-    training_loss: Float[np.ndarray, " step"]
-    held_out_loss: Float[np.ndarray, " step"]
+    training_loss: Float[np.ndarray, "step *member"]
+    held_out_loss: Float[np.ndarray, "step *member"]
     seconds: float
     compile_seconds: float
 
@@ -69,9 +77,24 @@ def data_loss(model: AbstractNeuralForecaster, example: Example) -> Scalar:
     Returns:
         Their sum.
     """
-    raw, _ = model.forward(example.inputs, example.past)
+    return data_loss_of(model.forward(example.inputs, example.past)[0], example, model.levels)
+
+
+def data_loss_of(
+    raw: Float[Array, "horizon output"], example: Example, levels: tuple[float, ...]
+) -> Scalar:
+    """Mean square error, and the pinball loss of the quantiles, of what a network put out.
+
+    Args:
+        raw: Along the horizon.
+        example: The window.
+        levels: Probabilities of the quantiles.
+
+    Returns:
+        Their sum.
+    """
     mean, quantiles = quantiles_from(raw)
-    return squared_error(mean, example.target) + pinball(quantiles, example.target, model.levels)
+    return squared_error(mean, example.target) + pinball(quantiles, example.target, levels)
 
 
 def fit_forecaster(
@@ -84,6 +107,8 @@ def fit_forecaster(
     batch: int = 32,
     learning_rate: float = 1e-3,
     loss: ForecastLoss = data_loss,
+    unlabelled: Window | None = None,
+    ensemble: bool = False,
     calibration: AbstractOperator | None = None,
     clip_norm: float | None = 1.0,
     checkpoint: Checkpoint | None = None,
@@ -91,11 +116,12 @@ def fit_forecaster(
 ) -> ForecasterFit:
     """Train a neural forecaster by Adam, with a cosine decay of the learning rate.
 
-    Scales are those of `windows`; the step is chosen by `held_out`, which should come from other
-    recordings (`split_recordings`).
+    Scales are those of `windows`; the step is chosen by the `data_loss` on `held_out`, whatever the
+    loss, which should come from other recordings (`split_recordings`).
 
     Args:
-        forecaster: Untrained, or trained before on data of the same scales.
+        forecaster: Untrained, or trained before on data of the same scales; of an ensemble, all
+            arrays have a leading axis, as `eqx.filter_vmap` of a constructor makes them.
         windows: To learn from.
         held_out: To choose the step by.
         key: Random key of the batches.
@@ -103,6 +129,9 @@ def fit_forecaster(
         batch: Windows a step.
         learning_rate: At the start.
         loss: For one window.
+        unlabelled: Windows whose horizon was never measured, every leaf with a leading axis, for a
+            loss that asks what `Example.labelled` says; as many a step as of the others.
+        ensemble: Whether many are trained side by side, each on batches of its own.
         calibration: An operator without memory; its residual is forecast.
         clip_norm: Largest norm of the gradient.
         checkpoint: Where training is saved and goes on from.
@@ -122,11 +151,16 @@ def fit_forecaster(
     forms = [(part.known.u.shape[1:], part.target.shape[1:]) for part in (windows, held_out)]
     require_shape(forms[0] == forms[1], "held_out", f"have the form {forms[0]}", forms[1])
     forecaster.form.require(windows.known, "windows")
+    if unlabelled is not None:
+        form = (unlabelled.u.shape[1:], unlabelled.y.shape[1:])
+        expected = (windows.known.u.shape[1:], windows.known.y.shape[1:])
+        require_shape(form == expected, "unlabelled", f"have the form {expected}", form)
     scaling = scaling_of(windows, calibration)
     dtype = network_dtype(forecaster)
-    parts = (examples_of(part, scaling, dtype) for part in (windows, held_out))
-    objective = _Objective(*parts, loss=loss, batch=batch, scaling=scaling)
-    result = fit(
+    train, kept = (examples_of(part, scaling, dtype) for part in (windows, held_out))
+    inputs = None if unlabelled is None else _inputs_alone(unlabelled, scaling, dtype)
+    objective = _Objective(train, kept, inputs, loss=loss, batch=batch, scaling=scaling)
+    result = (fit_ensemble if ensemble else fit)(
         objective,
         eqx.tree_at(lambda model: model.scaling, forecaster, None),
         n_steps,
@@ -138,6 +172,9 @@ def fit_forecaster(
         name="fit_forecaster",
         progress=progress,
     )
+    if ensemble:
+        n_members = result.history["loss"].shape[1]
+        scaling = jax.tree.map(lambda leaf: jnp.stack([leaf] * n_members), scaling)
     return ForecasterFit(
         with_scaling(result.best_model, scaling),
         result.history["loss"],
@@ -171,14 +208,18 @@ def examples_of(windows: Windows, scaling: Scaling, dtype: Any) -> Example:
     Returns:
         A batch of examples.
     """
-    known = windows.known
-    horizon = known.u[:, known.n_context :]
-    scaled = (
-        jax.vmap(scaling.inputs)(known),
-        jax.vmap(scaling.past)(known),
-        jax.vmap(scaling.scale)(windows.target, horizon),
-    )
-    return Example(*(jnp.asarray(part, dtype) for part in scaled))
+    inputs = _inputs_alone(windows.known, scaling, dtype)
+    horizon = windows.known.u[:, windows.known.n_context :]
+    target = jax.vmap(scaling.scale)(windows.target, horizon)
+    return inputs._replace(target=target.astype(dtype), labelled=jnp.ones_like(inputs.labelled))
+
+
+def _inputs_alone(known: Window, scaling: Scaling, dtype: Any) -> Example:
+    """Windows of which no more than the context was measured."""
+    inputs = jax.vmap(scaling.inputs)(known).astype(dtype)
+    past = jax.vmap(scaling.past)(known).astype(dtype)
+    n = inputs.shape[0]
+    return Example(inputs, past, jnp.zeros((n, known.n_horizon), dtype), jnp.zeros(n, dtype))
 
 
 class _Objective(eqx.Module):
@@ -186,6 +227,7 @@ class _Objective(eqx.Module):
 
     train: Example
     held_out: Example
+    unlabelled: Example | None
     loss: ForecastLoss = eqx.field(static=True)
     batch: int = eqx.field(static=True)
     scaling: Scaling
@@ -193,14 +235,22 @@ class _Objective(eqx.Module):
     def __call__(self, model: Any, key: Key, step: Array) -> tuple[Scalar, dict[str, Scalar]]:
         """The loss of one step, and the held-out one."""
         whole = with_scaling(model, self.scaling)
-        keys = jax.random.split(key)
-        losses = [
-            self._mean(whole, part, part_key)
-            for part, part_key in zip((self.train, self.held_out), keys, strict=True)
-        ]
-        return losses[0], {"held_out": jax.lax.stop_gradient(losses[1])}
+        keys = jax.random.split(key, 3)
+        drawn = self._draw(self.train, keys[0])
+        if self.unlabelled is not None:
+            more = self._draw(self.unlabelled, keys[1])
+            drawn = jax.tree.map(lambda *parts: jnp.concatenate(parts), drawn, more)
+        held_out = _mean(data_loss, whole, self._draw(self.held_out, keys[2]))
+        return _mean(self.loss, whole, drawn), {"held_out": jax.lax.stop_gradient(held_out)}
 
-    def _mean(self, model: Any, part: Example, key: Key) -> Scalar:
-        rows = jax.random.randint(key, (self.batch,), 0, part.target.shape[0])
-        drawn = jax.tree.map(lambda leaf: leaf[rows], part)
-        return jnp.mean(jax.vmap(lambda example: self.loss(model, example))(drawn))
+    def _draw(self, part: Example, key: Key) -> Example:
+        """A batch; all of them where they are no more than that."""
+        n = part.target.shape[0]
+        if n <= self.batch:
+            return part
+        rows = jax.random.randint(key, (self.batch,), 0, n)
+        return jax.tree.map(lambda leaf: leaf[rows], part)
+
+
+def _mean(loss: ForecastLoss, model: Any, examples: Example) -> Scalar:
+    return jnp.mean(jax.vmap(lambda example: loss(model, example))(examples))

@@ -24,7 +24,7 @@ from diffhep.magnet.forecasters.base import (
     WindowForm,
     as_levels,
 )
-from diffhep.magnet.forecasters.scaling import Scaling
+from diffhep.magnet.forecasters.scaling import Scaling, unit_scaling
 
 __citations__ = ("arXiv:1706.03762", "arXiv:2104.09864")
 
@@ -66,7 +66,7 @@ class Transformer(AbstractNeuralForecaster):
         *,
         key: Key,
         width: int = 40,
-        n_heads: int = 4,
+        n_heads: int = 2,
         n_layers: int = 2,
         inner: int = 120,
         n_covariates: int = 0,
@@ -98,7 +98,7 @@ class Transformer(AbstractNeuralForecaster):
         require_heads(width, n_heads)
         n_layers = as_integer(n_layers, "n_layers", low=1)
         inner = as_integer(inner, "inner", low=1)
-        self.levels, self.scaling = as_levels(levels), Scaling()
+        self.levels, self.scaling = as_levels(levels), unit_scaling(n_covariates)
         n_channels = 2 + n_covariates
         embed_past, embed_future, readout, *rest = jax.random.split(key, 3 + 2 * n_layers)
         self.embed_past = eqx.nn.Linear(n_channels + 1, width, key=embed_past, dtype=dtype)

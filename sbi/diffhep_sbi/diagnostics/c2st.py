@@ -131,14 +131,15 @@ def c2st(
 def _folds(
     data: Array, labels: Array, trains: Array, tests: Array, max_epochs: Array, key: Key
 ) -> tuple[Array, Array, Array]:
-    """All folds side by side, in one program."""
+    """One fold after another: side by side all would train for as long as the slowest."""
 
-    def one(fold: Array, train: Array, test: Array) -> tuple[Array, Array, Array]:
+    def one(parts: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        fold, train, test = parts
         found = _train(data[train], labels[train], max_epochs, key_at(key, fold))
         right = (_logit(found.layers, data[test]) > 0.0) == (labels[test] > 0.5)
         return jnp.mean(right), found.n_epochs, found.is_done
 
-    return jax.vmap(one)(jnp.arange(N_FOLDS), trains, tests)
+    return jax.lax.map(one, (jnp.arange(N_FOLDS), trains, tests))
 
 
 def _start(n_features: int, key: Key) -> list[tuple[Array, Array]]:
@@ -183,6 +184,21 @@ def _train(x: Array, y: Array, max_epochs: Array, key: Key) -> _Training:
     )
 
 
+def _shuffled(key: Key, n_rows: int) -> Array:
+    """Row numbers in random order: of one word with random upper bits, several times faster.
+
+    Rows whose random bits agree keep their order; a second pass tells them apart.
+    """
+    rows = jnp.arange(n_rows, dtype=jnp.uint32)
+    mask = jnp.asarray(2 ** (n_rows - 1).bit_length() - 1, jnp.uint32)
+
+    def once(key: Key) -> Array:
+        return jnp.sort((jax.random.bits(key, (n_rows,), jnp.uint32) & ~mask) | rows) & mask
+
+    first, second = jax.random.split(key)
+    return once(first)[once(second)]
+
+
 def _epoch(
     x: Array,
     y: Array,
@@ -195,7 +211,7 @@ def _epoch(
     n_rows = x.shape[0]
     size = min(BATCH, n_rows)
     n_batches = -(-n_rows // size)
-    order = jax.random.permutation(key, n_rows)
+    order = _shuffled(key, n_rows)
     rows = jnp.resize(order, (n_batches * size,)).reshape(n_batches, size)
     used = (jnp.arange(n_batches * size) < n_rows).astype(x.dtype).reshape(n_batches, size)
 
