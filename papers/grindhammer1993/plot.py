@@ -25,7 +25,7 @@ def plot(data: Data, directory: Path) -> list[Path]:
         return []
     draw = [_panel(part, name) for part in (_profiles, _ratio, _radial) for name in NAMES]
     path, title = directory / "grindhammer1993", "Parametrised showers against Geant4"
-    return plotting.save_panels(draw, data, path, title=title, rows=3, height_inch=7.2)
+    return plotting.save_panels(draw, data, path, title=title, rows=3, height_inch=5.6)
 
 
 def _panel(part: Any, name: str) -> Any:
@@ -40,12 +40,10 @@ def _energies(data: Data) -> list[tuple[int, str, str]]:
 
 def _profiles(panel: Any, data: Data, name: str) -> None:
     """Share of the energy by layer."""
-    seen, error = data[f"{name}/geant4/share"], data[f"{name}/geant4/share_error"]
+    seen = data[f"{name}/geant4/share"]
     layer = np.arange(seen.shape[1]) + 1
     for i, colour, label in _energies(data):
-        panel.errorbar(
-            layer, 100 * seen[i], 100 * error[i], fmt=".", color=colour, ms=2.5, lw=0.5, label=label
-        )
+        panel.plot(layer, 100 * seen[i], ".", color=colour, ms=2.5, label=label)
         panel.plot(layer, 100 * data[f"{name}/published/share"][i], "--", color=colour, lw=0.7)
         panel.plot(layer, 100 * data[f"{name}/fitted/share"][i], "-", color=colour, lw=0.9)
     panel.set_xlabel("half radiation length" if name == "PbWO4" else "layer")

@@ -29,7 +29,7 @@ BARS = {"published": (0.10, 0.15, 0.15), "fitted": (0.03, 0.03, 0.03)}
 
 FIT_STEPS = 20
 RINGS_APART = 4
-"""Rings whose sum is fitted: neighbours say nearly the same."""
+"""Distance of the rings that are fitted, past the first two of it: neighbours say the same."""
 
 
 class Miss(NamedTuple):
@@ -102,7 +102,9 @@ def _compare(
 
 def _thinned(sample: ShowerSample) -> ShowerSample:
     """A sample with fewer radii; the last, to which the shares are normalised, stays."""
-    kept = slice(RINGS_APART - 1, None, RINGS_APART)
+    ring = np.arange(sample.radius.size)
+    kept = (ring < 2 * RINGS_APART) | (ring % RINGS_APART == RINGS_APART - 1)
+    kept[-1] = True
     return sample._replace(
         radius=sample.radius[kept],
         inside=sample.inside[kept] / sample.inside[kept][-1],
