@@ -48,14 +48,13 @@ def _profiles(panel: Any, data: Data, name: str) -> None:
         panel.plot(layer, 100 * data[f"{name}/fitted/share"][i], "-", color=colour, lw=0.9)
     panel.set_xlabel("half radiation length" if name == "PbWO4" else "layer")
     panel.set_ylabel("share of the energy / %")
-    panel.set_title(f"{name}: points Geant4, dashed published, solid fitted")
-    panel.legend()
+    title = f"{name}\npoints Geant4\ndashed published\nsolid fitted"
+    panel.legend(title=title, title_fontsize=6, fontsize=6)
 
 
 def _ratio(panel: Any, data: Data, name: str) -> None:
     """Laws over Geant4, where a layer holds at least a tenth of the largest share."""
     seen = data[f"{name}/geant4/share"]
-    error = data[f"{name}/geant4/share_error"]
     for law, line in (("published", "--"), ("fitted", "-")):
         for i, colour, _ in _energies(data):
             used = seen[i] > 0.1 * seen[i].max()
@@ -64,9 +63,6 @@ def _ratio(panel: Any, data: Data, name: str) -> None:
             chi2 = float(data[f"{name}/{law}/chi2"][i])
             label = f"{law}: $\\chi^2$/layer {chi2:.1f}"
             panel.plot(layer, ratio, line, color=colour, lw=0.8, label=label)
-            if law == "fitted":
-                spread = (error[i] / seen[i])[used]
-                panel.fill_between(layer, 1 - spread, 1 + spread, color=colour, alpha=0.15, lw=0)
     panel.axhline(1.1, color="0.5", lw=0.6, ls=":")
     panel.axhline(0.9, color="0.5", lw=0.6, ls=":")
     panel.set_ylim(0.6, 1.4)
@@ -86,12 +82,12 @@ def _radial(panel: Any, data: Data, name: str) -> None:
         key = "radius_error_mm" if quantity == "radius_mm" else "resolution_error"
         error = factor * data[f"{name}/geant4/{key}"]
         colour = "C0" if quantity == "radius_mm" else "C1"
-        panel.errorbar(energy, seen, error, fmt=marker, color=colour, label=f"Geant4, {label}")
+        panel.errorbar(energy, seen, error, fmt=marker, color=colour, label=label)
         for law, line in (("published", "--"), ("fitted", "-")):
             said = factor * data[f"{name}/{law}/{quantity}"]
-            panel.plot(energy, said, line, color=colour, label=f"{law}")
+            panel.plot(energy, said, line, color=colour)
     panel.set_xscale("log")
-    panel.set_yscale("log")
+    panel.set_ylim(bottom=0.0)
     panel.set_xlabel("energy / GeV")
     panel.set_ylabel("radius / mm, sigma/E / %")
-    panel.legend(fontsize=6)
+    panel.legend(fontsize=6, loc="lower right" if name == "PbWO4" else "center right")
