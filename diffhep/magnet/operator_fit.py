@@ -38,7 +38,7 @@ class OperatorFit(NamedTuple):
 
 
 def fit_operator(
-    build: Callable[[Any], AbstractOperator],
+    build: Callable[[Any], AbstractOperator | tuple[AbstractOperator, Any]],
     start: PyTree,
     u: Float[Array, " time"],
     y: Float[Array, " time"],
@@ -56,8 +56,9 @@ def fit_operator(
     is a local one, found from where the search starts.
 
     Args:
-        build: Makes the operator of its parameters. They may take any real value: a positive one is
-            best handed over as a logarithm.
+        build: Makes the operator of its parameters, or the operator and its state before the first
+            input, which then takes the place of `history`. Parameters may take any real value: a
+            positive one is best handed over as a logarithm.
         start: Where to start, a tree of arrays or floats.
         u: Inputs.
         y: Outputs.
@@ -87,8 +88,7 @@ def fit_operator(
     start = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), start)
 
     def outputs(parameters: PyTree) -> Array:
-        operator = build(parameters)
-        state = operator.init(u[0], history, dt if jnp.ndim(dt) == 0 else 1.0)
+        operator, state = begin(build(parameters), u[0], history, dt)
         return operator(u, dt, state=state)[0]
 
     def residuals(parameters: PyTree, _: None) -> tuple[Array, ...]:
@@ -103,9 +103,31 @@ def fit_operator(
     counted = scale > 0
     error = jnp.where(counted, eqx.filter_jit(outputs)(found.value) - y, 0.0)
     return OperatorFit(
-        build(found.value),
+        begin(build(found.value), u[0], history, dt)[0],
         found.value,
         float(jnp.sqrt(jnp.sum(error**2) / jnp.sum(counted))),
         int(found.stats["num_steps"]),
         bool(found.result == optx.RESULTS.successful),
     )
+
+
+def begin(
+    built: AbstractOperator | tuple[AbstractOperator, Any],
+    u0: Array,
+    history: Float[Array, " past"] | None,
+    dt: Any,
+) -> tuple[AbstractOperator, Any]:
+    """An operator and its state before the first input.
+
+    Args:
+        built: The operator, alone or with that state.
+        u0: The first input.
+        history: Inputs before, where the operator comes alone.
+        dt: Seconds between inputs.
+
+    Returns:
+        Both.
+    """
+    if isinstance(built, tuple):
+        return built
+    return built, built.init(u0, history, dt if jnp.ndim(dt) == 0 else 1.0)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from diffhep.core.citations import citation
-from diffhep.magnet import operators
+from diffhep.magnet import forecasters, operators
 
 pytestmark = pytest.mark.instant
 
@@ -15,3 +15,17 @@ pytestmark = pytest.mark.instant
 )
 def test_every_operator_is_cited(name):
     assert re.findall(r"@article\{(\w+),", citation(getattr(operators, name)))
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("FourierForecaster", "li2020"),
+        ("HybridPreisach", "brokate1996"),
+        ("PatchTransformer", "nie2022"),
+        ("TemporalFusionTransformer", "lim2019"),
+        ("Transformer", "vaswani2017"),
+    ],
+)
+def test_a_forecaster_cites_its_source(name, source):
+    assert source in re.findall(r"@article\{(\w+),", citation(getattr(forecasters, name)))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffhep.core.errors import ConfigError, ShapeError
+from diffhep.core.errors import ConfigError, DataError, ShapeError
 from diffhep.magnet import (
     FourierForecaster,
     HybridPreisach,
@@ -138,7 +138,10 @@ def test_the_state_of_a_hybrid_is_that_of_its_operator(hybrid):
     ("build", "message"),
     [
         (lambda key: Transformer(0, 5, key=key), "`n_context` must be an integer of at least 1"),
-        (lambda key: Transformer(key=key, width=42), "`width` must be a multiple of 8"),
+        (
+            lambda key: Transformer(key=key, width=42),
+            "`width` must be a multiple of 4, but it is 42",
+        ),
         (
             lambda key: PatchTransformer(200, 95, key=key),
             "`n_horizon` must be a multiple of `patch`, 10, but it is 95",
@@ -154,6 +157,12 @@ def test_the_state_of_a_hybrid_is_that_of_its_operator(hybrid):
 def test_wrong_settings_are_refused(build, message, key):
     with pytest.raises(ConfigError, match=message):
         build(key)
+
+
+def test_a_window_that_is_not_finite_is_refused(hybrid):
+    window = _window(12, 8)
+    with pytest.raises(DataError, match=r"`window` must be finite, but `y` at index 3 is nan"):
+        hybrid.predict(window._replace(y=window.y.at[3].set(jnp.nan)))
 
 
 def test_windows_too_short_are_refused(hybrid, key):

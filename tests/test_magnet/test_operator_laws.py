@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from diffhep.core.errors import ConfigError, DataError, ShapeError
+from diffhep.magnet.forecasters import learned_field
 from diffhep.magnet.operators import (
     BoucWen,
+    BoucWenForce,
     Calibration,
     ColemanHodgdon,
+    Dynamic,
     EddyCascade,
+    HystereticOscillator,
     JilesAtherton,
     Parallel,
     Play,
@@ -31,6 +35,15 @@ _NODES = np.linspace(-2.0, 2.0, 9)
 _MASS = np.exp(-np.add.outer((_NODES[1:] - 0.5) ** 2, (_NODES[:-1] + 0.5) ** 2))
 _UP, _DOWN = relay_mesh(-2.0, 2.0, 8)
 
+_LINEAR = learned_field(
+    np.array([[0.0, 1.0], [-1.0, -0.2]]),
+    np.array([0.0, 1.0]),
+    np.array([1.0, 0.0]),
+    3,
+    key=jax.random.key(0),
+)
+_FIELD = eqx.tree_at(lambda field: field.outer, _LINEAR, jnp.full((2, 3), 0.2))
+
 STATIC = {
     "play": Play(0.3),
     "stop": Stop(0.3),
@@ -46,6 +59,8 @@ STATIC = {
 """Operators that know no rate."""
 
 OPERATORS = STATIC | {
+    "dynamic": Dynamic(HystereticOscillator(1.0, 0.3, 2.0, BoucWenForce(1.0, 0.5, 0.2)), 2),
+    "neural_ode": Dynamic(_FIELD),
     "eddy": EddyCascade([0.6, 0.3], [0.5, 2.0]),
     "held": EddyCascade([0.6, 0.3], [0.5, 2.0], "constant"),
     "parallel": Parallel((Play(0.2), EddyCascade([0.5], [1.0]))),

@@ -16,6 +16,9 @@ from diffhep.magnet.forecasters.losses import squared_error as squared_error
 from diffhep.magnet.forecasters.lstm_layer import LSTMLayer as LSTMLayer
 from diffhep.magnet.forecasters.memory_features import Memory as Memory
 from diffhep.magnet.forecasters.memory_features import memory_features as memory_features
+from diffhep.magnet.forecasters.neural_ode import LearnedField as LearnedField
+from diffhep.magnet.forecasters.neural_ode import learned_field as learned_field
+from diffhep.magnet.forecasters.operator import OperatorForecaster as OperatorForecaster
 from diffhep.magnet.forecasters.patch_transformer import PatchTransformer as PatchTransformer
 from diffhep.magnet.forecasters.phylstm import Motion as Motion
 from diffhep.magnet.forecasters.phylstm import PhyLSTM as PhyLSTM

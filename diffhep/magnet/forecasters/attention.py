@@ -59,8 +59,12 @@ class Attention(eqx.Module):
         if causal:
             seen = positions[1][None, :] <= positions[0][:, None]
             scores = jnp.where(seen, scores, -jnp.inf)
-        found = jnp.einsum("hqk,hkd->qhd", jax.nn.softmax(scores, axis=-1), self._heads(values))
-        return jax.vmap(self.out)(found.reshape(asking.shape))
+        highest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+        weights = jnp.exp(scores - highest)
+        # Divided after the product, where there are fewer numbers than weights.
+        found = jnp.einsum("hqk,hkd->hqd", weights, self._heads(values))
+        found = found / jnp.sum(weights, axis=-1, keepdims=True)
+        return jax.vmap(self.out)(jnp.moveaxis(found, 0, 1).reshape(asking.shape))
 
     def _heads(self, tokens: Float[Array, "token width"]) -> Float[Array, "head token part"]:
         return jnp.moveaxis(tokens.reshape(tokens.shape[0], self.n_heads, -1), 1, 0)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffhep.core.checks import require, require_shape
-from diffhep.core.errors import ConfigError
+from diffhep.core.checks import concrete, require, require_shape
+from diffhep.core.errors import ConfigError, DataError
 from diffhep.core.typing import Key
 from diffhep.magnet.forecasters.scaling import Scaling
 from diffhep.magnet.windows import Window
@@ -148,6 +148,7 @@ class AbstractNeuralForecaster(AbstractForecaster):
 
         Raises:
             ConfigError: The state is one of another forecaster.
+            DataError: The window holds a value that is not finite; traced values pass.
             ShapeError: The window is of another form than the network's.
         """
         del key
@@ -158,6 +159,7 @@ class AbstractNeuralForecaster(AbstractForecaster):
             f"u of shape {window.u.shape}, y of shape {window.y.shape}",
         )
         self.form.require(window)
+        _require_finite(window)
         dtype = network_dtype(self)
         inputs = self.scaling.inputs(window).astype(dtype)
         past = self.scaling.past(window).astype(dtype)
@@ -181,6 +183,17 @@ class AbstractNeuralForecaster(AbstractForecaster):
                 f"Argument `state` must be a state of this {type(self).__name__}, but it is one "
                 f"of another forecaster: {type(state).__name__} with arrays of shapes "
                 f"{form(state)[1]} where {form(expected)[1]} belong."
+            )
+
+
+def _require_finite(window: Window) -> None:
+    for name in ("u", "y", "covariates"):
+        known = concrete(getattr(window, name))
+        if known is not None and not np.isfinite(known).all():
+            index = int(np.argmin(np.isfinite(known)))
+            raise DataError(
+                f"Argument `window` must be finite, but `{name}` at index {index} is "
+                f"{known[index]}."
             )
 
 

@@ -105,7 +105,7 @@ class HybridPreisach(AbstractNeuralForecaster):
         levels: Sequence[float] = LEVELS,
         dtype: Any = jnp.float32,
     ) -> None:
-        """Build one; as it stands it has 5,000 parameters.
+        """Build one; as it stands it has 4,600 parameters.
 
         Args:
             key: Random key of the weights.

@@ -66,7 +66,7 @@ class Transformer(AbstractNeuralForecaster):
         *,
         key: Key,
         width: int = 40,
-        n_heads: int = 4,
+        n_heads: int = 2,
         n_layers: int = 2,
         inner: int = 120,
         n_covariates: int = 0,

@@ -5,17 +5,18 @@ from collections.abc import Callable
 import diffrax
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from diffhep.core.typing import Scalar
 
 
 def along_path(
-    slope: Callable[[Scalar, Scalar], Scalar],
-    y: Scalar,
+    slope: Callable[[Scalar, Array], Array],
+    y: Float[Array, "*part"],
     start: Scalar,
     end: Scalar,
     n_substeps: int,
-) -> Scalar:
+) -> Float[Array, "*part"]:
     r"""Solution of $\mathrm dy/\mathrm dx = f(x, y)$ by equal steps of fifth order.
 
     Args:
@@ -38,7 +39,7 @@ def along_path(
     term = diffrax.ODETerm(lambda t, y, _: length * slope(start + t * length, y))
     width = 1.0 / n_substeps
 
-    def advance(y: Scalar, index: Scalar) -> tuple[Scalar, None]:
+    def advance(y: Array, index: Scalar) -> tuple[Array, None]:
         before, after = index * width, (index + 1) * width
         memory = solver.init(term, before, after, y, None)
         return solver.step(term, before, after, y, None, memory, made_jump=False)[0], None

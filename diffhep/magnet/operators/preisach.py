@@ -14,6 +14,7 @@ from diffhep.core.checks import as_integer
 from diffhep.core.typing import Count, Flag, Scalar
 from diffhep.magnet.operators.base import AbstractOperator
 from diffhep.magnet.operators.everett import AbstractEverett
+from diffhep.magnet.operators.inverse import MonotoneInverse
 
 __citations__ = ("doi:10.1007/978-1-4612-3028-1",)
 
@@ -75,6 +76,21 @@ class Preisach(AbstractOperator[PreisachState]):
         moved = self._wiped(self._pushed(state, u), u)._replace(u=u)
         y = jnp.where(moved.overflowed, jnp.nan, self._output(moved))
         return moved._replace(y=y), y
+
+    def inverse(self, low: Scalar | float, high: Scalar | float) -> MonotoneInverse:
+        """The operator that gives the input back, on its own stack of reversals: feed-forward.
+
+        A density that is nowhere negative gives outputs that rise with the input.
+
+        Args:
+            low: Least input.
+            high: Largest input.
+
+        Returns:
+            The inverse. At rest it belongs to this operator at rest; `InverseState` of a state of
+            this operator is its state at any other time.
+        """
+        return MonotoneInverse(self, low, high)
 
     def _pushed(self, state: PreisachState, u: Scalar) -> PreisachState:
         """With the input before as a reversal, if it is one."""

@@ -1,0 +1,105 @@
+"""A forecaster without a network: an identified operator, and an offset that follows the drift."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffhep.core.checks import require_shape
+from diffhep.core.typing import Key, Scalar
+from diffhep.magnet.forecasters.base import LEVELS, AbstractForecaster, Forecast, as_levels
+from diffhep.magnet.operators.base import AbstractOperator
+from diffhep.magnet.windows import Window
+
+__citations__ = ("doi:10.1007/978-1-4612-3028-1",)
+
+
+def _float(value: Any) -> Array:
+    return jnp.asarray(value, dtype=float)
+
+
+class OperatorState(NamedTuple):
+    """What is carried on.
+
+    Attributes:
+        operator: State of the operator.
+        offset: What was added to its output.
+    """
+
+    operator: Any
+    offset: Scalar
+
+
+class OperatorForecaster(AbstractForecaster):
+    r"""The output of an operator, and what it has lately been short of the measured one.
+
+    Along the context the residual $r_t = y_t - \hat y_t$ is averaged over the samples whose input
+    lies within `reach` of `u_reference`, the latest ones most: $w_t = e^{-(T-t)/\tau}$. The share
+    `gain` of the difference to the offset before is added to it. A context that was itself
+    forecast leaves the offset as it is. With a `Calibration` as the operator this is a calibration
+    curve that is kept at the measured field.
+
+    Attributes:
+        operator: From input to output.
+        history: Inputs that came before the first context, from the demagnetised state on.
+        u_reference: The input at which the output matters.
+        reach: How far from it a residual counts.
+        gain: Between 0 (no offset) and 1.
+        memory_s: $\tau$.
+        sigma: Standard deviation of a forecast's error; the quantiles are those of a Gaussian.
+        levels: Probabilities of the quantiles.
+    """
+
+    operator: AbstractOperator
+    history: Float[Array, " past"] = eqx.field(converter=_float)
+    u_reference: Scalar = eqx.field(converter=_float)
+    reach: Scalar = eqx.field(converter=_float)
+    gain: Scalar = eqx.field(converter=_float, default=1.0)
+    memory_s: Scalar = eqx.field(converter=_float, default=2.0)
+    sigma: Scalar = eqx.field(converter=_float, default=1e-5)
+    levels: tuple[float, ...] = eqx.field(static=True, converter=as_levels, default=LEVELS)
+
+    def predict(self, window: Window, *, state: Any = None, key: Key | None = None) -> Forecast:
+        """The output along the horizon; see `AbstractForecaster.predict`.
+
+        Args:
+            window: What is known; the context may be empty.
+            state: Of an earlier forecast; without it the operator comes from its history.
+            key: Not used: nothing is drawn.
+
+        Returns:
+            The forecast.
+
+        Raises:
+            ShapeError: The window is not one series, or has no horizon.
+        """
+        del key
+        require_shape(
+            window.u.ndim == 1 and window.n_horizon >= 1,
+            "window",
+            "hold one series with at least one sample of horizon (use jax.vmap for many)",
+            f"u of shape {window.u.shape}, y of shape {window.y.shape}",
+        )
+        n = window.n_context
+        if state is None:
+            # Slow against any eddy current: a history has no times.
+            settled = self.operator.init(window.u[0], self.history, 10.0)
+            state = OperatorState(settled, jnp.zeros(()))
+        if n:
+            found, operator = self.operator(window.u[:n], window.dt, state=state.operator)
+            state = OperatorState(operator, self._followed(state.offset, window, found))
+        ahead, _ = self.operator(window.u[n:], window.dt, state=state.operator)
+        mean = ahead + state.offset
+        spread = self.sigma * jax.scipy.stats.norm.ppf(jnp.array(self.levels))
+        return Forecast(mean, mean + spread[:, None], state)
+
+    def _followed(self, offset: Scalar, window: Window, found: Float[Array, " context"]) -> Scalar:
+        n = window.n_context
+        age = window.dt * jnp.arange(n - 1, -1, -1)
+        near = jnp.abs(window.u[:n] - self.u_reference) <= self.reach
+        weight = jnp.where(near, jnp.exp(-age / self.memory_s), 0.0)
+        total = jnp.sum(weight)
+        short = jnp.sum(weight * (window.y - found)) / jnp.where(total > 0.0, total, 1.0)
+        return jnp.where(total > 0.0, offset + self.gain * (short - offset), offset)
