@@ -14,6 +14,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float
 
 from diffhep.core.checks import require, require_shape
@@ -361,7 +362,7 @@ def infer_x0(scatters: Scatters, momentum_GeV: Float[Array, " muon"], voxels: Vo
         _within(scatters.point_mm[:, axis], scatters.point_error_mm[:, axis], n, voxels.size_mm)
         for axis, n in enumerate((n_x, n_y, n_z))
     )
-    typical = jax.lax.stop_gradient(jnp.median(scatters.angle2))
+    typical = jnp.median(scatters.angle2)
     weight = scatters.weight * (typical / (scatters.noise2 + typical)) ** 2
     angle2 = (scatters.angle2 - scatters.noise2) * momentum_GeV**2 * scatters.cosine
     values = jnp.stack([jnp.ones_like(weight), angle2], axis=1)
@@ -380,7 +381,7 @@ def _within(centre: Array, error: Array, n: int, size: float) -> Float[Array, "m
     """Probabilities of the cells along one axis."""
     edges = size * jnp.arange(n + 1)
     away = (edges - centre[:, None]) / jnp.clip(error, 1e-6 * size)[:, None]
-    return jnp.diff(jax.scipy.stats.norm.cdf(away), axis=1)
+    return jnp.diff(norm.cdf(away), axis=1)
 
 
 def tomography(

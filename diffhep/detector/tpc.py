@@ -10,6 +10,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from diffhep.core.checks import concrete, require, require_shape
@@ -167,4 +168,4 @@ class TimeProjectionChamber(eqx.Module):
 def _within(edges: Array, centre: Array, width: Array) -> Float[Array, "segment cell"]:
     """Shares of Gaussians between edges."""
     away = (edges - centre[:, None]) / width[:, None]
-    return jnp.diff(jax.scipy.stats.norm.cdf(away), axis=1)
+    return jnp.diff(norm.cdf(away), axis=1)

@@ -5,12 +5,12 @@ $t_y' = \kappa(q/p)\sqrt{1+t_x^2+t_y^2}\,[(1+t_y^2)B_x-t_xt_yB_y-t_xB_z]$ along 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import diffrax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffhep.core.typing import Scalar
 from diffhep.detector.reconstruction.perigee import CURVATURE_PER_T_mm
 
 Field = Callable[[Float[Array, "3"]], Float[Array, "3"]]
@@ -42,7 +42,7 @@ def trace_planes(
     # Along a path from 0 to 1, so that derivatives by the planes' positions exist.
     share = jnp.linspace(0.0, 1.0, z_mm.shape[0])
 
-    def slope(at: Scalar, state: Array, _: None) -> Array:
+    def slope(at: Any, state: Array, _: Any) -> Array:
         n = z_mm.shape[0] - 1
         index = jnp.clip(jnp.floor(at * n).astype(int), 0, n - 1)
         low, width = z_mm[index], z_mm[index + 1] - z_mm[index]
