@@ -1206,6 +1206,14 @@ _ENTRIES = (
         "Ann. Phys. 403, 454",
     ),
     (
+        "amaldi1981",
+        "U. Amaldi",
+        "Fluctuations in calorimetry measurements",
+        "1981",
+        "doi:10.1088/0031-8949/23/4A/012",
+        "Phys. Scr. 23, 409",
+    ),
+    (
         "grindhammer2000",
         "G. Grindhammer and S. Peters",
         "The Parameterized Simulation of Electromagnetic Showers in Homogeneous and Sampling "

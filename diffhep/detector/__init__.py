@@ -7,6 +7,9 @@ from diffhep.detector import particles as particles
 from diffhep.detector.base import AbstractDetector as AbstractDetector
 from diffhep.detector.base import Beam as Beam
 from diffhep.detector.base import Hits as Hits
+from diffhep.detector.calorimeter import GflashCalorimeter as GflashCalorimeter
+from diffhep.detector.calorimeter import LayerEnergy as LayerEnergy
+from diffhep.detector.calorimeter import energy_in_layers as energy_in_layers
 from diffhep.detector.design import Design as Design
 from diffhep.detector.design import LinearCost as LinearCost
 from diffhep.detector.design import Parameter as Parameter

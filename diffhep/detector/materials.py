@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -129,7 +130,9 @@ class Material:
         low, high = 1.0, 1000.0
         for _ in range(60):
             middle = 0.5 * (low + high)
-            loss = float(self.electron_stopping_power(middle - ELECTRON_MASS_MEV))
+            # A material's constant is one inside a traced function, too.
+            with jax.ensure_compile_time_eval():
+                loss = float(self.electron_stopping_power(middle - ELECTRON_MASS_MEV))
             if loss * self.radiation_length_g_cm2 > middle:
                 low = middle
             else:
@@ -232,9 +235,10 @@ class Material:
         Returns:
             In MeV cm^2 / g.
         """
-        beta_gamma = jnp.geomspace(1.0, 20.0, 2001)
-        energy = particle.mass_MeV * (jnp.sqrt(1.0 + beta_gamma**2) - 1.0)
-        return float(jnp.min(self.stopping_power(particle, energy)))
+        with jax.ensure_compile_time_eval():
+            beta_gamma = jnp.geomspace(1.0, 20.0, 2001)
+            energy = particle.mass_MeV * (jnp.sqrt(1.0 + beta_gamma**2) - 1.0)
+            return float(jnp.min(self.stopping_power(particle, energy)))
 
 
 def _condensed_range(c: float, excitation_eV: float) -> tuple[float, float]:

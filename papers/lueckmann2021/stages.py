@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.rng import key_at, key_for
 from diffhep.core.run import RunDir
 from diffhep.core.typing import Key
@@ -23,11 +24,11 @@ from diffhep_sbi import (
     residual_mlp,
     simulate_pairs,
 )
-from papers.lueckmann2021.config import Config
+from papers.lueckmann2021.config import BOXES, Config
 from papers.lueckmann2021.tasks import Task
 
 RATIO_LOSS = "nre_c"
-N_WARMUP = 60
+N_WARMUP = 200
 """Steps of the chains before the first draws; they start at resampled draws of the prior."""
 
 N_THIN = 10
@@ -47,7 +48,15 @@ def gold_for(task: Task, n_simulations: int, key: Key) -> Gold:
     return simulate_pairs(task.problem.simulator, task.prior, n_events=n_simulations, key=key)
 
 
-def trained(config: Config, method: str, gold: Gold, prior: Any, directory: RunDir, name: str, key):
+def trained(
+    config: Config,
+    problem: str,
+    method: str,
+    gold: Gold,
+    prior: Any,
+    saved: Checkpoint | None,
+    key: Key,
+) -> Any:
     """The estimator of one method."""
     settings = {"nre": config.ratio, "flow_matching": config.velocity}.get(method, config.flow)
     options: dict[str, Any] = {
@@ -56,8 +65,8 @@ def trained(config: Config, method: str, gold: Gold, prior: Any, directory: RunD
         "batch": settings.batch_for(gold.n_events),
         "learning_rate": settings.learning_rate,
         "held_out": 0.1,
-        "checkpoint": directory.checkpoint(f"fit-{name}"),
-        "key": key_for(key, f"fit {name}"),
+        "checkpoint": saved,
+        "key": key,
     }
     if method == "nre":
         network = quadratic(residual_mlp(settings.width, settings.depth))
@@ -68,7 +77,8 @@ def trained(config: Config, method: str, gold: Gold, prior: Any, directory: RunD
     flow = autoregressive_flow(settings.n_layers, settings.width, settings.depth)
     if method == "nle":
         return fit_likelihood(gold, flow=flow, **options)
-    return fit_posterior(gold, prior, flow=flow, **options)
+    coordinates = "parameters" if problem in BOXES else "unconstrained"
+    return fit_posterior(gold, prior, flow=flow, coordinates=coordinates, **options)
 
 
 def draw(
@@ -93,23 +103,23 @@ def cell(config: Config, task: Task, n_simulations: int, method: str, run: RunDi
     """Train one method on one budget, and test its posteriors; kept once it is done."""
     name = f"{task.name}-{method}-{n_simulations}"
     saved = run.checkpoint(f"cell-{name}")
-    empty = {"accuracy": np.zeros(len(task.x)), "n_outside": np.zeros((), int)}
+    # NaN is an observation that is still to be judged.
+    found = {"accuracy": np.full(len(task.x), np.nan), "n_outside": np.zeros((), int)}
     if saved.exists():
-        found = saved.restore(empty)[0]
-        return Cell(np.asarray(found["accuracy"]), int(found["n_outside"]))
+        found = {what: np.array(value) for what, value in saved.restore(found)[0].items()}
+    if not np.isnan(found["accuracy"]).any():
+        return Cell(found["accuracy"], int(found["n_outside"]))
     gold = gold_for(task, n_simulations, key)
-    fitted = trained(config, method, gold, task.prior, run, name, key)
+    fit, fit_key = run.checkpoint(f"fit-{name}"), key_for(key, f"fit {name}")
+    fitted = trained(config, task.name, method, gold, task.prior, fit, fit_key)
     draws_key = key_for(key, f"draws {name}")
     draws = draw(method, fitted, task.prior, task.x, config.n_samples, draws_key)
     check = jax.vmap(jax.vmap(task.prior.support.check))
-    accuracy = []
-    for number, reference in enumerate(task.references):
-        tested = c2st(reference, draws[number], key=key_at(key_for(key, f"test {name}"), number))
-        accuracy.append(tested.accuracy)
-        run.log(name, number, c2st=tested.accuracy)
-    found = {
-        "accuracy": np.array(accuracy),
-        "n_outside": np.asarray(int(np.sum(~np.asarray(check(draws))))),
-    }
-    saved.save(found)
+    found["n_outside"] = np.asarray(int(np.sum(~np.asarray(check(draws)))))
+    for number in np.flatnonzero(np.isnan(found["accuracy"])):
+        test_key = key_at(key_for(key, f"test {name}"), int(number))
+        tested = c2st(task.references[number], draws[number], key=test_key)
+        found["accuracy"][number] = tested.accuracy
+        saved.save(found)
+        run.log(name, int(number), c2st=tested.accuracy)
     return Cell(found["accuracy"], int(found["n_outside"]))
