@@ -97,6 +97,7 @@ def estimate(softness, key):
     return found
 
 
+@pytest.mark.slow
 def test_gradient_by_panels(key):
     """Positions, spans, resolutions and efficiencies, with the same muons and errors."""
     given = ABOVE, BELOW

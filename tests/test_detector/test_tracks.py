@@ -196,6 +196,7 @@ def shape(radius_mm, resolution_mm, softness):
     return figure, (hits, soft.hard().simulate(of, beam, key=key))
 
 
+@pytest.mark.slow
 def test_soft_tracker_has_a_gradient_and_a_hard_twin():
     """Slow muons that curl up in the field, more hits than places, layers that end."""
     radius = jnp.array([40.0, 80.0, 150.0, 300.0, 500.0, 800.0])
@@ -226,6 +227,7 @@ def test_tracker_bad_input():
         BarrelTracker(materials.get("Si"), softness_mm=-1.0)
 
 
+@pytest.mark.slow
 def test_tracing_through_a_uniform_field_is_a_circle():
     """In a field along y, and its derivative by the position of a plane."""
     charge_over_p, field = 0.4, 1.5
