@@ -4,6 +4,7 @@ from diffhep.detector import materials as materials
 from diffhep.detector import muon_tomography as muon_tomography
 from diffhep.detector import objectives as objectives
 from diffhep.detector import particles as particles
+from diffhep.detector import problems as problems
 from diffhep.detector.base import AbstractDetector as AbstractDetector
 from diffhep.detector.base import Beam as Beam
 from diffhep.detector.base import Hits as Hits
@@ -23,6 +24,18 @@ from diffhep.detector.estimators import Hybrid as Hybrid
 from diffhep.detector.estimators import Pathwise as Pathwise
 from diffhep.detector.estimators import ScoreFunction as ScoreFunction
 from diffhep.detector.estimators import decide as decide
+from diffhep.detector.optimisers import AbstractOptimiser as AbstractOptimiser
+from diffhep.detector.optimisers import BayesianOptimisation as BayesianOptimisation
+from diffhep.detector.optimisers import GradientDescent as GradientDescent
+from diffhep.detector.optimisers import LocalSurrogate as LocalSurrogate
+from diffhep.detector.optimisers import ScoreDescent as ScoreDescent
+from diffhep.detector.optimisers import Trace as Trace
+from diffhep.detector.optimisers import TrustRegion as TrustRegion
+from diffhep.detector.optimisers import minimise as minimise
+from diffhep.detector.optimisers import optimise as optimise
+from diffhep.detector.problem import DesignProblem as DesignProblem
+from diffhep.detector.problem import mean_outcome as mean_outcome
+from diffhep.detector.problem import simulate_with as simulate_with
 from diffhep.detector.reconstruction import BeamSpot as BeamSpot
 from diffhep.detector.reconstruction import HelixFit as HelixFit
 from diffhep.detector.reconstruction import KalmanFit as KalmanFit
@@ -40,6 +53,9 @@ from diffhep.detector.reconstruction import plane_model as plane_model
 from diffhep.detector.reconstruction import through_layers as through_layers
 from diffhep.detector.reconstruction import vertex_fit as vertex_fit
 from diffhep.detector.scattering import highland_angle as highland_angle
+from diffhep.detector.surrogates import AbstractSurrogate as AbstractSurrogate
+from diffhep.detector.surrogates import ExtrapolationWarning as ExtrapolationWarning
+from diffhep.detector.surrogates import MomentRegression as MomentRegression
 from diffhep.detector.tpc import TimeProjectionChamber as TimeProjectionChamber
 from diffhep.detector.tracing import trace_planes as trace_planes
 from diffhep.detector.tracker import BarrelTracker as BarrelTracker
