@@ -25,7 +25,6 @@ from diffhep.magnet import (
     TemporalFusionTransformer,
     Transformer,
     Windows,
-    adaptive_basis,
     cut_windows,
     fit_forecaster,
     gru,
@@ -49,7 +48,6 @@ FORECASTERS: dict[str, Callable[[Any], Any]] = {
     "GRU": lambda key: gru(38, key=key),
     "LSTM": lambda key: lstm(33, key=key),
     "PhyLSTM 1": lambda key: PhyLSTM(1, 33, key=key),
-    "adaptive basis": lambda key: adaptive_basis(80, 40, key=key),
     "transformer": lambda key: Transformer(
         N_CONTEXT, N_HORIZON, key=key, width=16, n_layers=1, inner=24
     ),

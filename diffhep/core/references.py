@@ -1221,6 +1221,54 @@ _ENTRIES = (
         "2000",
         "arXiv:hep-ex/0001020",
     ),
+    (
+        "amoruso2004",
+        "{ICARUS Collaboration}",
+        "Study of electron recombination in liquid argon with the ICARUS TPC",
+        "2004",
+        "doi:10.1016/j.nima.2003.11.423",
+        "Nucl. Instrum. Meth. A 523, 275",
+    ),
+    (
+        "acciarri2013",
+        "{ArgoNeuT Collaboration}",
+        "A study of electron recombination using highly ionizing particles in the ArgoNeuT Liquid "
+        "Argon TPC",
+        "2013",
+        "arXiv:1306.1712",
+        "JINST 8, P08005",
+    ),
+    (
+        "shirobokov2020",
+        "S. Shirobokov and V. Belavin and M. Kagan and A. Ustyuzhanin and A. G. Baydin",
+        "Black-Box Optimization with Local Generative Surrogates",
+        "2020",
+        "arXiv:2002.04632",
+    ),
+    (
+        "mackay1992",
+        "D. J. C. MacKay",
+        "Bayesian Interpolation",
+        "1992",
+        "doi:10.1162/neco.1992.4.3.415",
+        "Neural Comput. 4, 415",
+    ),
+    (
+        "hestenes1969",
+        "M. R. Hestenes",
+        "Multiplier and gradient methods",
+        "1969",
+        "doi:10.1007/BF00927673",
+        "J. Optim. Theory Appl. 4, 303",
+    ),
+    (
+        "krause2024",
+        "C. Krause and M. Faucci Giannelli and G. Kasieczka and B. Nachman and D. Salamani and "
+        "D. Shih and A. Zaborowska and others",
+        "CaloChallenge 2022: A Community Challenge for Fast Calorimeter Simulation",
+        "2024",
+        "arXiv:2410.21611",
+    ),
 )
 
 REFERENCES: Mapping[str, str] = MappingProxyType({entry[4]: _article(*entry) for entry in _ENTRIES})

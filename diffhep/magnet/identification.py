@@ -35,6 +35,9 @@ _AMPLITUDES = (1e-3, 1e-4)
 _TAUS_S = (0.03, 0.6)
 """Of the two modes of eddy currents from which the search starts."""
 
+_LARGEST = 0.05
+"""Amplitude above which a mode counts as not determined; real ones are a few thousandths."""
+
 _TINY = 1e-9
 """Weight of the field itself in the fit of eddy currents, which looks at its changes only."""
 
@@ -57,8 +60,8 @@ def identify(
     and eddy currents leave. Every sequence is taken to start after two sweeps from the input of its
     first sample to `sweep` and back.
 
-    A mode much faster than the time step, or one that only ramps excite, is not determined by what
-    happens at rest: on the ramps themselves the forecast is the worse for it.
+    A mode faster than the time step is not determined by what happens at rest: it is left out, and
+    on the ramps themselves the forecast is the worse for it.
 
     Args:
         sequences: Recordings in the order of time; the next sequence is another day.
@@ -155,7 +158,8 @@ def _fit_eddy(
 ) -> EddyCascade:
     """The modes whose decays are nearest to those measured while the input rests.
 
-    On the longest sequence: what decays there decays on all.
+    On the longest sequence: what decays there decays on all. Modes that are not determined are left
+    out, and the others are sought once more.
     """
     longest = int(np.argmax([field.size for field in fields]))
     field, (u, y) = fields[longest], parts[longest]
@@ -173,7 +177,9 @@ def _fit_eddy(
     def build(parameters: tuple[Array, Array]) -> EddyCascade:
         return EddyCascade(jnp.exp(parameters[0]), jnp.exp(parameters[1]))
 
-    found = fit_operator(
+    if not bool(jnp.any(start.amplitude > 0.0)):
+        return start
+    fit = fit_operator(
         build,
         (jnp.log(start.amplitude), jnp.log(start.tau_s)),
         jnp.asarray(field),
@@ -183,7 +189,14 @@ def _fit_eddy(
         also=changes,
         max_steps=40,
     )
-    return build(found.parameters)
+    found = build(fit.parameters)
+    known = np.asarray((found.tau_s >= dt_s) & (found.amplitude <= _LARGEST))
+    if known.all():
+        return found
+    if not known.any():
+        return EddyCascade(jnp.zeros(1), jnp.ones(1))
+    fewer = EddyCascade(found.amplitude[known], found.tau_s[known])
+    return _fit_eddy(fewer, fields, parts, dt_s)
 
 
 def _thinned(

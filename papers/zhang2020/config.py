@@ -65,6 +65,6 @@ PRESETS = {
         n_seeds=2,
         n_steps=150,
     ),
-    "demo": Config(n_seeds=2, n_steps=600),
+    "demo": Config(n_seeds=2, n_steps=1000),
     "full": Config(),
 }

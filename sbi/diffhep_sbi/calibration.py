@@ -13,6 +13,7 @@ from scipy import interpolate, optimize, special
 from diffhep.core.checks import as_integer, require
 from diffhep.core.errors import ConvergenceError, DataError
 from diffhep.core.typing import Scalar
+from diffhep_sbi.adjusted import AbstractAdjustedRatio
 from diffhep_sbi.corrections import (
     N_POWERS,
     Curve,
@@ -44,7 +45,7 @@ Points = tuple[np.ndarray, np.ndarray]
 """Learned log-ratios, and calibrated ones in their place."""
 
 
-class CalibratedRatio(eqx.Module):
+class CalibratedRatio(AbstractAdjustedRatio):
     r"""A learned ratio whose values are mapped to calibrated ones at every $\theta$.
 
     $\log r = l + \delta(l, \theta)$ with the learned log-ratio l.
@@ -57,51 +58,12 @@ class CalibratedRatio(eqx.Module):
     ratio: Any
     correction: NearestCurves | SmoothCorrection
 
-    @property
-    def theta1(self) -> Float[Array, " param"]:
-        """Denominator."""
-        return self.ratio.theta1
-
-    @property
-    def low(self) -> Float[Array, " param"]:
-        """Smallest trained parameters."""
-        return self.ratio.low
-
-    @property
-    def high(self) -> Float[Array, " param"]:
-        """Largest trained parameters."""
-        return self.ratio.high
-
     def log_ratio(
         self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
         """The calibrated log-ratio of every event to `theta1`."""
         log_r = self.ratio.log_ratio(x, theta)
         return log_r + self.correction(log_r, theta)
-
-    def spread(
-        self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
-    ) -> Float[Array, " event"]:
-        """That of what was learned."""
-        return self.ratio.spread(x, theta)
-
-    def score(
-        self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
-    ) -> Float[Array, "event param"]:
-        """Derivative of the calibrated log-ratio with respect to theta."""
-
-        def of_one(event: Float[Array, "*feature"]) -> Float[Array, " param"]:
-            return jax.grad(lambda point: self.log_ratio(event[None], point)[0])(theta)
-
-        return jax.vmap(of_one)(x)
-
-    def distance_outside(self, theta: Any) -> float:
-        """How far theta lies outside the trained range, as for what was learned."""
-        return self.ratio.distance_outside(theta)
-
-    def warn_outside(self, theta: Any) -> None:
-        """Warn as what was learned does."""
-        self.ratio.warn_outside(theta)
 
 
 def calibrate(

@@ -22,10 +22,10 @@ from diffhep.core.typing import Key, Scalar
 from diffhep_sbi.flows import as_type
 from diffhep_sbi.gold import Gold
 from diffhep_sbi.networks import AbstractNetwork, NetworkBuilder, mlp
-from diffhep_sbi.pairs import prepare_pairs, standardised_pairs
-from diffhep_sbi.standardisation import Standard, require_as_in_training
+from diffhep_sbi.pairs import prepare_pairs
+from diffhep_sbi.standardisation import Standard, require_as_in_training, standardised
 from diffhep_sbi.support import constrain, constrained_log_prob, coordinates_of, unconstrained
-from diffhep_sbi.training import draw_rows, train_from
+from diffhep_sbi.training import draw_rows, train_members
 
 __citations__ = ("arXiv:2210.02747", "arXiv:2305.17161")
 
@@ -219,10 +219,10 @@ def fit_flow_matching(
     check_key(key)
     transform = coordinates_of(prior, "unconstrained")
     parts = unconstrained(prepare_pairs(gold, held_out, key_for(key, "split")), prior, transform)
-    train, other, features, params = standardised_pairs(parts)
+    train, other, features, params = standardised(parts, "flow matching")
     build = mlp() if network is None else network
     n_params, shape = gold.n_params, gold.x.shape[1:]
-    trained = train_from(
+    trained = train_members(
         lambda key: build(shape, n_params + 1, n_params, key),
         _Matching(train, other, batch),
         n_members=n_members,

@@ -26,9 +26,9 @@ from diffhep_sbi.flows import (
 )
 from diffhep_sbi.gold import Gold
 from diffhep_sbi.losses import DENSITY_METHODS
-from diffhep_sbi.pairs import prepare_pairs, standardised_pairs
-from diffhep_sbi.standardisation import Standard, require_as_in_training
-from diffhep_sbi.training import Objective, train_from
+from diffhep_sbi.pairs import prepare_pairs
+from diffhep_sbi.standardisation import Standard, require_as_in_training, standardised
+from diffhep_sbi.training import Objective, train_members
 
 __citations__ = ("arXiv:1805.07226", "arXiv:1805.12244")
 
@@ -190,7 +190,7 @@ def fit_likelihood(
     require(method == "nle" or gold.score is not None, "gold", rule, gold.score)
     chosen = DENSITY_METHODS[method]
     parts = prepare_pairs(gold, held_out, key_for(key, "split"))
-    train, other, features, params = standardised_pairs(parts)
+    train, other, features, params = standardised(parts, method)
 
     def start(key: Key) -> EventDensity:
         build = autoregressive_flow() if flow is None else flow
@@ -198,7 +198,7 @@ def fit_likelihood(
             build_flow(build, np.asarray(train.x), np.asarray(train.theta0), key=key)
         )
 
-    trained = train_from(
+    trained = train_members(
         start,
         Objective(train, other, chosen, chosen.alpha if alpha is None else float(alpha), batch),
         n_members=n_members,

@@ -26,8 +26,8 @@ from diffhep_sbi.flows import (
 )
 from diffhep_sbi.gold import Gold
 from diffhep_sbi.losses import DENSITY_METHODS
-from diffhep_sbi.pairs import prepare_pairs, standardised_pairs
-from diffhep_sbi.standardisation import Standard, require_as_in_training
+from diffhep_sbi.pairs import prepare_pairs
+from diffhep_sbi.standardisation import Standard, require_as_in_training, standardised
 from diffhep_sbi.support import (
     COORDINATES,
     constrain,
@@ -36,7 +36,7 @@ from diffhep_sbi.support import (
     draw_inside,
     unconstrained,
 )
-from diffhep_sbi.training import Objective, train_from
+from diffhep_sbi.training import Objective, train_members
 
 __citations__ = ("arXiv:1905.07488",)
 
@@ -189,14 +189,14 @@ def fit_posterior(
     require(coordinates in COORDINATES, "coordinates", rule, coordinates)
     transform = coordinates_of(prior, coordinates)
     parts = unconstrained(prepare_pairs(gold, held_out, key_for(key, "split")), prior, transform)
-    train, other, features, params = standardised_pairs(parts)
+    train, other, features, params = standardised(parts, "npe")
 
     def start(key: Key) -> ParameterDensity:
         build = autoregressive_flow() if flow is None else flow
         y, condition = np.asarray(train.theta0), np.asarray(train.x)
         return ParameterDensity(build_flow(build, y, condition, key=key))
 
-    trained = train_from(
+    trained = train_members(
         start,
         Objective(train, other, DENSITY_METHODS["npe"], 0.0, batch),
         n_members=n_members,

@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffhep.core.checks import as_integer, require
+from diffhep_sbi.adjusted import AbstractAdjustedRatio
 from diffhep_sbi.gold import Gold
 from diffhep_sbi.morphing import Morpher
 
 __citations__ = ("arXiv:1805.00020", "arXiv:2412.01548")
 
 
-class NormalisedRatio(eqx.Module):
+class NormalisedRatio(AbstractAdjustedRatio):
     r"""$\log r - c(\theta)$ with $c = \log E_{\theta_1}[r]$, a polynomial in $\theta$.
 
     Attributes:
@@ -33,41 +34,12 @@ class NormalisedRatio(eqx.Module):
     shift: Float[Array, " param"]
     scale: Float[Array, " param"]
 
-    @property
-    def theta1(self) -> Float[Array, " param"]:
-        """Denominator."""
-        return self.ratio.theta1
-
-    @property
-    def low(self) -> Float[Array, " param"]:
-        """Smallest trained parameters."""
-        return self.ratio.low
-
-    @property
-    def high(self) -> Float[Array, " param"]:
-        """Largest trained parameters."""
-        return self.ratio.high
-
     def log_ratio(
         self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
     ) -> Float[Array, " event"]:
         """The normalised log-ratio of every event to `theta1`."""
         place = (theta - self.shift) / self.scale
         return self.ratio.log_ratio(x, theta) - self.morpher(self.log_means, place)
-
-    def spread(
-        self, x: Float[Array, "event *feature"], theta: Float[Array, " param"]
-    ) -> Float[Array, " event"]:
-        """That of what was learned."""
-        return self.ratio.spread(x, theta)
-
-    def distance_outside(self, theta: Any) -> float:
-        """How far theta lies outside the trained range, as for what was learned."""
-        return self.ratio.distance_outside(theta)
-
-    def warn_outside(self, theta: Any) -> None:
-        """Warn as what was learned does."""
-        self.ratio.warn_outside(theta)
 
 
 def normalise(ratio: Any, gold: Gold, *, order: int = 4) -> NormalisedRatio:

@@ -1,14 +1,12 @@
 """Pairs of events and the parameters they were drawn under, ready to learn densities from."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from diffhep.core.checks import require_shape
 from diffhep.core.errors import DataError
 from diffhep.core.typing import Key
 from diffhep_sbi.gold import Gold, Split, require_finite_events
-from diffhep_sbi.standardisation import Standard, standardise, standards
 
 __citations__ = ("arXiv:1805.07226",)
 
@@ -36,18 +34,3 @@ def prepare_pairs(gold: Gold, held_out: float, key: Key) -> Split:
     if joint.n_events == 0:
         raise DataError("Argument `gold` must have events of class 0, but it has none.")
     return joint.split(held_out, key=key)
-
-
-def standardised_pairs(parts: Split) -> tuple[Gold, Gold, Standard, Standard]:
-    """Both parts by means and deviations of the first, in single precision.
-
-    Args:
-        parts: To train on, and held out.
-
-    Returns:
-        Both, and the standardisation of events and parameters.
-    """
-    features, params = standards(parts.train, "density")
-    weight = float(np.mean(parts.train.weight))
-    train, other = (standardise(part, features, params, weight) for part in parts)
-    return train, other, *jax.tree.map(jnp.asarray, (features, params))

@@ -10,15 +10,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffhep.core.checkpoint import Checkpoint
-from diffhep.core.checks import as_integer, concrete, require, require_real, require_shape
+from diffhep.core.checks import concrete, require, require_shape
 from diffhep.core.errors import DataError
 from diffhep.core.progress import Show
-from diffhep.core.rng import check_key, key_for, keys_for_chains
+from diffhep.core.rng import check_key, key_for
 from diffhep.core.typing import Key, Scalar
 from diffhep_sbi.gold import Gold, Split, check_gold, require_finite_events
 from diffhep_sbi.losses import METHODS, Method
 from diffhep_sbi.networks import AbstractNetwork, NetworkBuilder, mlp
-from diffhep_sbi.standardisation import Standard, balanced_weights, standardise, standards
+from diffhep_sbi.standardisation import Standard, balanced_weights, standardised
 from diffhep_sbi.training import Objective, train_members
 
 __citations__ = ("arXiv:1805.00020", "arXiv:1808.00973", "arXiv:2412.01548")
@@ -284,29 +284,21 @@ def fit_ratio(
     check_key(key)
     require(method in METHODS, "method", f"be one of {', '.join(METHODS)}", method)
     chosen = METHODS[method]
-    n_epochs, batch = as_integer(n_epochs, "n_epochs", low=1), as_integer(batch, "batch", low=2)
-    n_members = as_integer(n_members, "n_members", low=1)
-    require_real(learning_rate, "learning_rate", "be finite and not negative", low=0.0)
     # On the host: every new shape would compile a dozen small programs.
     prepared, theta1 = _prepare(jax.tree.map(np.asarray, gold), method, chosen)
     parts = _balanced(prepared.split(held_out, key=key_for(key, "split")), method, chosen)
     build = mlp() if network is None else network
-    features, params = standards(parts.train, method)
-    weight = float(np.mean(parts.train.weight))
-    train, other = (standardise(part, features, params, weight) for part in parts)
-    features, params = jax.tree.map(jnp.asarray, (features, params))
-    models = _members(gold, method, build, keys_for_chains(key_for(key, "networks"), n_members))
+    train, other, features, params = standardised(parts, method)
     trained = train_members(
+        lambda key: _member(gold, method, build, key),
         Objective(train, other, chosen, chosen.alpha if alpha is None else float(alpha), batch),
-        models,
-        n_events=parts.train.n_events,
+        n_members=n_members,
         n_epochs=n_epochs,
-        batch=batch,
         learning_rate=learning_rate,
         checkpoint=checkpoint,
         name=f"fit_ratio {method}",
         progress=progress,
-        key=key_for(key, "fit"),
+        key=key,
     )
     members = trained.members
     if method == "sally":
@@ -359,17 +351,15 @@ def _balanced(parts: Split, name: str, method: Method) -> Split:
     return Split(*(eqx.tree_at(lambda g: g.weight, part, balanced_weights(part)) for part in parts))
 
 
-def _members(gold: Gold, method: str, build: NetworkBuilder, keys: Any) -> Any:
-    """Untrained networks with a leading member axis."""
+def _member(
+    gold: Gold, method: str, build: NetworkBuilder, key: Key
+) -> ParameterisedRatio | LocalRatio:
+    """An untrained network."""
     shape, n_params = gold.x.shape[1:], gold.n_params
-
-    def start(key: Key) -> ParameterisedRatio | LocalRatio:
-        if method == "sally":
-            zero = jnp.zeros((n_params, n_params), jnp.float32)
-            return LocalRatio(build(shape, 0, n_params, key), zero)
-        return ParameterisedRatio(build(shape, n_params, 1, key))
-
-    return eqx.filter_vmap(start)(keys)
+    if method == "sally":
+        zero = jnp.zeros((n_params, n_params), jnp.float32)
+        return LocalRatio(build(shape, 0, n_params, key), zero)
+    return ParameterisedRatio(build(shape, n_params, 1, key))
 
 
 def _normalise(members: LocalRatio, train: Gold) -> LocalRatio:

@@ -3,12 +3,13 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from diffhep.core.checks import require_shape
-from diffhep_sbi.gold import Gold
+from diffhep_sbi.gold import Gold, Split
 
 __citations__ = ("arXiv:1805.00020",)
 
@@ -124,3 +125,19 @@ def standardise(gold: Gold, features: Standard, params: Standard, weight: float)
         theta1=narrow(gold.theta1),
         label=jnp.asarray(gold.label),
     )
+
+
+def standardised(parts: Split, method: str) -> tuple[Gold, Gold, Standard, Standard]:
+    """Both parts by means and deviations of the first, in single precision.
+
+    Args:
+        parts: To train on, and held out.
+        method: Name of the loss, as for `standards`.
+
+    Returns:
+        Both, and the standardisation of events and parameters.
+    """
+    features, params = standards(parts.train, method)
+    weight = float(np.mean(parts.train.weight))
+    train, other = (standardise(part, features, params, weight) for part in parts)
+    return train, other, *jax.tree.map(jnp.asarray, (features, params))

@@ -73,61 +73,6 @@ def draw_rows(part: Gold, batch: int, key: Key) -> Array:
 
 
 def train_members(
-    objective: Any,
-    models: PyTree,
-    *,
-    n_events: int,
-    n_epochs: int,
-    batch: int,
-    learning_rate: float,
-    checkpoint: Checkpoint | None,
-    name: str,
-    progress: Show,
-    key: Key,
-) -> Trained:
-    """Adam with a cosine decay; the epoch with the lowest held-out loss is kept for each member.
-
-    Args:
-        objective: `objective(model, key, step) -> loss, {"held_out": loss}`.
-        models: Untrained networks with a leading member axis.
-        n_events: Events to learn from.
-        n_epochs: Times that as many events are drawn.
-        batch: Events a step.
-        learning_rate: The first learning rate.
-        checkpoint: Where training is saved and goes on from, to the same bits.
-        name: For messages and the progress bar.
-        progress: Whether to show a bar.
-        key: Random key.
-
-    Returns:
-        The trained networks and their losses.
-
-    Raises:
-        ConvergenceError: The loss is not finite; the state is saved.
-    """
-    steps = max(1, n_events // batch)
-    n_steps = n_epochs * steps
-    fitted = fit_ensemble(
-        objective,
-        models,
-        n_steps,
-        key=key,
-        learning_rate=optax.cosine_decay_schedule(learning_rate, n_steps, _DECAY),
-        best_window=steps,
-        best_by="held_out",
-        chunk=max(1, min(steps, n_steps)),
-        checkpoint=checkpoint,
-        name=name,
-        progress=progress,
-    )
-    losses = (
-        jnp.asarray(fitted.history[loss].reshape(n_epochs, steps, -1).mean(axis=1))
-        for loss in ("loss", "held_out")
-    )
-    return Trained(fitted.best_model, *losses)
-
-
-def train_from(
     start: Callable[[Key], Any],
     objective: Any,
     *,
@@ -139,11 +84,14 @@ def train_from(
     progress: Show,
     key: Key,
 ) -> Trained:
-    """All members side by side from a start of their own, after a check of the numbers.
+    """Adam with a cosine decay; the epoch with the lowest held-out loss is kept for each member.
+
+    All members train side by side, each from a start of its own.
 
     Args:
         start: Makes an untrained member of a key.
-        objective: As in `train_members`, with the events of `train` and a `batch`.
+        objective: `objective(model, key, step) -> loss, {"held_out": loss}`, with the events of
+            `train` and a `batch`.
         n_members: How many members.
         n_epochs: Times that as many events are drawn as there are to train on.
         learning_rate: The first learning rate.
@@ -165,15 +113,23 @@ def train_from(
     require_real(learning_rate, "learning_rate", "be finite and not negative", low=0.0)
     # Not under jit: flowjax keeps arrays in closures, which would hold on to tracers.
     models = eqx.filter_vmap(start)(keys_for_chains(key_for(key, "networks"), n_members))
-    return train_members(
+    steps = max(1, objective.train.n_events // batch)
+    n_steps = n_epochs * steps
+    fitted = fit_ensemble(
         objective,
         models,
-        n_events=objective.train.n_events,
-        n_epochs=n_epochs,
-        batch=batch,
-        learning_rate=learning_rate,
+        n_steps,
+        key=key_for(key, "fit"),
+        learning_rate=optax.cosine_decay_schedule(learning_rate, n_steps, _DECAY),
+        best_window=steps,
+        best_by="held_out",
+        chunk=max(1, min(steps, n_steps)),
         checkpoint=checkpoint,
         name=name,
         progress=progress,
-        key=key_for(key, "fit"),
     )
+    losses = (
+        jnp.asarray(fitted.history[loss].reshape(n_epochs, steps, -1).mean(axis=1))
+        for loss in ("loss", "held_out")
+    )
+    return Trained(fitted.best_model, *losses)

@@ -9,7 +9,7 @@ from diffhep.core.citations import citation
 
 pytestmark = pytest.mark.instant
 
-CITED = ("Branching", "GumbelSoftmax", "ScoreFunction")
+CITED = ("Branching", "GumbelSoftmax", "LocalSurrogate", "MomentRegression", "ScoreFunction")
 
 
 @pytest.mark.parametrize("name", CITED)

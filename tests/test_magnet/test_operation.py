@@ -144,8 +144,10 @@ def test_an_unseen_order_is_forecast(forecaster, train, test_cycles):
 
 def test_eddy_currents_are_found(forecaster):
     eddy = forecaster.operator.operators[1]
-    assert float(eddy.tau_s[1]) == pytest.approx(0.97, rel=0.3)
-    assert float(eddy.amplitude[1]) == pytest.approx(2e-4, rel=0.3)
+    # The faster mode is faster than the time step, and left out.
+    assert eddy.tau_s.shape == (1,)
+    assert float(eddy.tau_s[0]) == pytest.approx(0.97, rel=0.3)
+    assert float(eddy.amplitude[0]) == pytest.approx(2e-4, rel=0.3)
 
 
 def test_resync_says_how_old_the_field_is(forecaster, test_cycles):

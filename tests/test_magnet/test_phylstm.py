@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diffhep.core.errors import ConfigError, ShapeError
-from diffhep.magnet import PhyLSTM, Window, Windows, fit_forecaster, physics_loss
+from diffhep.magnet import PhyLSTM, Window, Windows, data_loss, fit_forecaster, physics_loss
 from diffhep.magnet.forecasters import Example, LSTMLayer, Scaling
 
 pytestmark = pytest.mark.fast
@@ -126,6 +126,7 @@ def test_a_window_never_measured_is_not_held_against_its_target(key):
         return physics_loss(model, Example(inputs, jnp.zeros(0), target, labelled))
 
     assert loss(jnp.ones(10), 0.0) == loss(jnp.zeros(10), 0.0)
+    assert float(data_loss(model, Example(inputs, jnp.zeros(0), jnp.ones(10), 0.0))) == 0.0
     assert loss(jnp.ones(10), 1.0) != loss(jnp.zeros(10), 1.0)
 
 
@@ -164,7 +165,10 @@ def test_an_ensemble_learns_from_windows_never_measured(key):
 def test_bad_settings_are_refused(key):
     with pytest.raises(ConfigError, match=r"`kind` must be 1, 2 or 3, but it is 4"):
         PhyLSTM(4, key=key)
+    model = PhyLSTM(1, 2, key=key)
+    with pytest.raises(ShapeError, match=r"`inputs` must hold more than 4 samples, but it has 4"):
+        model.physics(jnp.zeros((4, 2)), jnp.zeros((4, 7)))
     windows = _windows(key, 2)
     short = windows.known._replace(u=windows.known.u[:, :8])
     with pytest.raises(ShapeError, match=r"`unlabelled` must have the form"):
-        fit_forecaster(PhyLSTM(1, 2, key=key), windows, windows, key=key, unlabelled=short)
+        fit_forecaster(model, windows, windows, key=key, unlabelled=short)

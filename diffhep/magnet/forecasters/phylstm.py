@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffhep.core.checks import as_integer, require
+from diffhep.core.checks import as_integer, require, require_shape
 from diffhep.core.typing import Key, Scalar
 from diffhep.magnet.forecasters.base import (
     LEVELS,
@@ -191,7 +191,12 @@ class PhyLSTM(AbstractNeuralForecaster):
 
         Returns:
             As many as the kind has, in units in which rate and acceleration are of order one.
+
+        Raises:
+            ShapeError: There are fewer samples than a derivative needs.
         """
+        n = inputs.shape[0]
+        require_shape(n > 2 * _REACH, "inputs", f"hold more than {2 * _REACH} samples", n)
         y, v, r, force = self._motion(outputs)
         step, bend = (size.astype(y.dtype) for size in (self.scaling.y_step, self.scaling.y_bend))
         inside = slice(_REACH, y.shape[0] - _REACH)

@@ -75,9 +75,10 @@ def data_loss(model: AbstractNeuralForecaster, example: Example) -> Scalar:
         example: A window.
 
     Returns:
-        Their sum.
+        Their sum; nothing for a window that was never measured.
     """
-    return data_loss_of(model.forward(example.inputs, example.past)[0], example, model.levels)
+    raw, _ = model.forward(example.inputs, example.past)
+    return example.labelled * data_loss_of(raw, example, model.levels)
 
 
 def data_loss_of(
