@@ -1222,6 +1222,23 @@ _ENTRIES = (
         "arXiv:hep-ex/0001020",
     ),
     (
+        "amoruso2004",
+        "{ICARUS Collaboration}",
+        "Study of electron recombination in liquid argon with the ICARUS TPC",
+        "2004",
+        "doi:10.1016/j.nima.2003.11.423",
+        "Nucl. Instrum. Meth. A 523, 275",
+    ),
+    (
+        "acciarri2013",
+        "{ArgoNeuT Collaboration}",
+        "A study of electron recombination using highly ionizing particles in the ArgoNeuT Liquid "
+        "Argon TPC",
+        "2013",
+        "arXiv:1306.1712",
+        "JINST 8, P08005",
+    ),
+    (
         "shirobokov2020",
         "S. Shirobokov and V. Belavin and M. Kagan and A. Ustyuzhanin and A. G. Baydin",
         "Black-Box Optimization with Local Generative Surrogates",

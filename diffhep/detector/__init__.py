@@ -1,6 +1,7 @@
 """Differentiable detector simulation and design."""
 
 from diffhep.detector import materials as materials
+from diffhep.detector import muon_tomography as muon_tomography
 from diffhep.detector import objectives as objectives
 from diffhep.detector import particles as particles
 from diffhep.detector import problems as problems
@@ -36,8 +37,25 @@ from diffhep.detector.problem import DesignProblem as DesignProblem
 from diffhep.detector.problem import mean_outcome as mean_outcome
 from diffhep.detector.problem import simulate_with as simulate_with
 from diffhep.detector.reconstruction import BeamSpot as BeamSpot
+from diffhep.detector.reconstruction import HelixFit as HelixFit
+from diffhep.detector.reconstruction import KalmanFit as KalmanFit
+from diffhep.detector.reconstruction import Layers as Layers
+from diffhep.detector.reconstruction import LinearModel as LinearModel
+from diffhep.detector.reconstruction import States as States
 from diffhep.detector.reconstruction import VertexFit as VertexFit
+from diffhep.detector.reconstruction import at_radius as at_radius
+from diffhep.detector.reconstruction import helix_covariance as helix_covariance
+from diffhep.detector.reconstruction import helix_fit as helix_fit
+from diffhep.detector.reconstruction import kalman_filter as kalman_filter
+from diffhep.detector.reconstruction import kalman_smoother as kalman_smoother
+from diffhep.detector.reconstruction import perigee as perigee
+from diffhep.detector.reconstruction import plane_model as plane_model
+from diffhep.detector.reconstruction import through_layers as through_layers
 from diffhep.detector.reconstruction import vertex_fit as vertex_fit
+from diffhep.detector.scattering import highland_angle as highland_angle
 from diffhep.detector.surrogates import AbstractSurrogate as AbstractSurrogate
 from diffhep.detector.surrogates import ExtrapolationWarning as ExtrapolationWarning
 from diffhep.detector.surrogates import MomentRegression as MomentRegression
+from diffhep.detector.tpc import TimeProjectionChamber as TimeProjectionChamber
+from diffhep.detector.tracing import trace_planes as trace_planes
+from diffhep.detector.tracker import BarrelTracker as BarrelTracker

@@ -100,7 +100,9 @@ def test_a_hybrid_infers_only_states_that_an_input_can_bring_about(hybrid):
 
 
 def test_a_hybrid_wipes_out_and_knows_no_rate(hybrid):
-    model = eqx.tree_at(lambda m: m.polynomial, hybrid, jnp.array([0.0, 1.0, 0.0, 0.2, 0.0, 0.1]))
+    model = eqx.tree_at(
+        lambda m: m.raw_polynomial, hybrid, jnp.array([0.0, 1.0, 0.0, 0.2, 0.0, 0.1])
+    )
     context = _window(12, 0)
     start = float(context.u[-1])
 

@@ -57,3 +57,24 @@ def inverse(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """
     root = whiten(cholesky(matrix), jnp.eye(matrix.shape[0], dtype=matrix.dtype))
     return root.T @ root
+
+
+def inverse_symmetric(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    r"""$A^{-1}$ of a symmetric matrix that need not be positive, by sweeps along its diagonal.
+
+    Args:
+        matrix: $A$; no leading minor may vanish.
+
+    Returns:
+        $A^{-1}$.
+    """
+    swept, rows = matrix, jnp.arange(matrix.shape[0])
+    for index in range(matrix.shape[0]):
+        pivot = swept[index, index]
+        column = swept[:, index]
+        rest = swept - column[:, None] * (swept[index] / pivot)[None, :]
+        here = rows == index
+        rest = jnp.where(here[:, None], (swept[index] / pivot)[None, :], rest)
+        rest = jnp.where(here[None, :], (column / pivot)[:, None], rest)
+        swept = jnp.where(here[:, None] & here[None, :], -1.0 / pivot, rest)
+    return -swept

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from diffhep.core.checks import as_integer, require_shape
 from diffhep.core.typing import Count, Flag, Scalar
 from diffhep.detector.reconstruction.perigee import perigee
-from diffhep.detector.reconstruction.small_matrices import inverse
+from diffhep.detector.reconstruction.small_matrices import inverse, inverse_symmetric
 
 __citations__ = ("doi:10.1016/0168-9002(92)90859-3", "arXiv:2310.12804")
 
@@ -210,7 +210,8 @@ def _minimum_jvp(primals, tangents):
 
     With $J = \partial h/\partial(v, p, B)$ the conditions are $\sum w J_v^TGr = G_b(v-b)$ and,
     track by track, $J_p^TGr = 0$; these without the weight, so that a track of weight 0 still has
-    its momentum. The matrix is theirs by vertex and momentum, second derivatives of $h$ included.
+    its momentum. The matrix is theirs by vertex and momentum, second derivatives of $h$ included;
+    it need not be positive for a track far from the vertex.
     """
     given, found = primals
     moved, _ = tangents
@@ -226,7 +227,7 @@ def _minimum_jvp(primals, tangents):
         second = J.T @ information @ J - bent
         slope = J.T @ (dinformation @ r + information @ dtrack) - second[:, -1] * moved.field_T
         vv, vp, pp = second[:3, :3], second[:3, 3:-1], second[3:-1, 3:-1]
-        solve = inverse(pp)
+        solve = inverse_symmetric(pp)
         along, across = solve @ slope[3:-1], solve @ vp.T
         return (J.T @ pull)[:3], slope[:3] - vp @ along, vv - vp @ across, along, across
 
@@ -236,5 +237,5 @@ def _minimum_jvp(primals, tangents):
     total = jnp.einsum("t,tij->ij", given.weight, schur) + given.beam_information
     slope = given.weight @ slope + moved.weight @ pull + given.beam_information @ moved.beam
     slope = slope + moved.beam_information @ (given.beam - unknowns.vertex)
-    dv = inverse(total) @ slope
+    dv = inverse_symmetric(total) @ slope
     return unknowns, _Unknowns(dv, along - across @ dv)

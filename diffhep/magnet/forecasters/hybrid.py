@@ -31,6 +31,10 @@ _WIDEST = 2.0
 _FIRST_WEIGHT = 0.02
 """Weight of every play before training, in standard deviations of the output."""
 
+_GAIN = 10.0
+"""How much further an optimiser's step moves the operator's parameters than those of the networks:
+the operator's output is a sum that may rise by ten standard deviations, its parts not."""
+
 _FIRST_MEMORY = 5.0
 """Samples over which the offset is averaged, before training."""
 
@@ -66,8 +70,8 @@ class HybridPreisach(AbstractNeuralForecaster):
         to_slopes: From its state to $z$.
         to_spread: From its state, the channels and the time ahead to the quantiles.
         raw_steps: $\mathrm{softplus}^{-1}(r_i - r_{i-1})$.
-        raw_weight: $\mathrm{softplus}^{-1}$ of the weights.
-        polynomial: Coefficients of the part without memory.
+        raw_weight: A tenth of $\mathrm{softplus}^{-1}$ of the weights.
+        raw_polynomial: A tenth of the coefficients of the part without memory.
         log_memory: Logarithm of the samples over which the offset is averaged.
         correction: Cell of what is added; None for nothing.
         to_correction: From its state to the output.
@@ -82,7 +86,7 @@ class HybridPreisach(AbstractNeuralForecaster):
     to_spread: eqx.nn.Linear
     raw_steps: Float[Array, " play"]
     raw_weight: Float[Array, "play basis"]
-    polynomial: Float[Array, " degree"]
+    raw_polynomial: Float[Array, " degree"]
     log_memory: Scalar
     correction: eqx.nn.GRUCell | None
     to_correction: eqx.nn.Linear | None
@@ -140,8 +144,9 @@ class HybridPreisach(AbstractNeuralForecaster):
         self.to_slopes = eqx.nn.Linear(width, n_plays, key=two, dtype=dtype)
         self.to_spread = eqx.nn.Linear(n_spread, len(self.levels), key=three, dtype=dtype)
         self.raw_steps = jnp.full(n_plays, _inverse_softplus(_WIDEST / n_plays), dtype)
-        self.raw_weight = jnp.full((n_plays, n_basis), _inverse_softplus(_FIRST_WEIGHT), dtype)
-        self.polynomial = jnp.zeros(degree + 1, dtype)
+        raw_weight = _inverse_softplus(_FIRST_WEIGHT) / _GAIN
+        self.raw_weight = jnp.full((n_plays, n_basis), raw_weight, dtype)
+        self.raw_polynomial = jnp.zeros(degree + 1, dtype)
         self.log_memory = jnp.asarray(math.log(_FIRST_MEMORY), dtype)
         self.correction = self.to_correction = None
         if correction:
@@ -156,10 +161,10 @@ class HybridPreisach(AbstractNeuralForecaster):
     @property
     def operator(self) -> Parallel:
         """The exact operator between dimensionless input and output."""
-        weight = jax.nn.softplus(self.raw_weight)
+        weight = jax.nn.softplus(_GAIN * self.raw_weight)
         parts: tuple[AbstractOperator, ...] = (
             PlayPreisach(self.radius, weight, -self.reach, self.reach),
-            Polynomial(self.polynomial, -self.reach, self.reach),
+            Polynomial(_GAIN * self.raw_polynomial, -self.reach, self.reach),
         )
         return Parallel(parts)
 
