@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from diffhep.core.checks import require, require_counts, require_positive
 from diffhep_sbi.io.pythia import PARAMETERS
+from diffhep_sbi.losses import METHODS
 
 HADRONS = (
     "Beams:idA = 11",
@@ -40,18 +41,47 @@ DEFAULTS = {
 
 
 @dataclass(frozen=True)
+class Training:
+    """How networks are built and trained."""
+
+    n_steps: int = 2000
+    batch: int = 256
+    learning_rate: float = 2e-3
+    width: int = 32
+    depth: int = 2
+
+    def __post_init__(self) -> None:
+        require_counts(self, 1, "n_steps", "batch", "width", "depth")
+        require_positive(self, "learning_rate")
+
+
+@dataclass(frozen=True)
 class Muons:
-    """The asymmetry of muon pairs: training on the exact program, data from PYTHIA."""
+    """The asymmetry of muon pairs: training on the exact program, data from PYTHIA.
+
+    Attributes:
+        energies_GeV: Of the collisions, one run of PYTHIA each.
+        n_train: Events of the exact program.
+        n_events: Events of PYTHIA at each energy.
+        method: Name of the loss.
+        n_members: Networks of the ensemble.
+        training: Of these networks; None is the training of all others.
+    """
 
     energies_GeV: tuple[float, ...]
     n_train: int = 20_000
     n_events: int = 20_000
+    method: str = "alice"
+    n_members: int = 4
+    training: Training | None = None
 
     def __post_init__(self) -> None:
         rule = "hold energies between 20 and 200 GeV"
         good = len(self.energies_GeV) > 0 and all(20 <= e <= 200 for e in self.energies_GeV)
         require(good, "energies_GeV", rule, self.energies_GeV)
         require_counts(self, 1000, "n_train", "n_events")
+        require(self.method in METHODS, "method", f"be one of {', '.join(METHODS)}", self.method)
+        require_counts(self, 1, "n_members")
 
 
 @dataclass(frozen=True)
@@ -118,21 +148,6 @@ class Signed:
     def __post_init__(self) -> None:
         require_counts(self, 1000, "n_train", "n_events")
         require_counts(self, 2, "n_seeds")
-
-
-@dataclass(frozen=True)
-class Training:
-    """What every network gets."""
-
-    n_steps: int = 2000
-    batch: int = 256
-    learning_rate: float = 2e-3
-    width: int = 32
-    depth: int = 2
-
-    def __post_init__(self) -> None:
-        require_counts(self, 1, "n_steps", "batch", "width", "depth")
-        require_positive(self, "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -209,7 +224,13 @@ PRESETS = {
         training=Training(n_steps=1500),
     ),
     "full": Config(
-        muons=Muons((35.0, 60.0, 91.19, 120.0), n_train=100_000),
+        muons=Muons(
+            (35.0, 60.0, 91.19, 120.0),
+            n_train=200_000,
+            method="alices",
+            n_members=2,
+            training=Training(n_steps=16_000, batch=512, width=64),
+        ),
         tunes=(SHOWER, STRING),
         signed=Signed(),
     ),

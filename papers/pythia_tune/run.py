@@ -78,12 +78,17 @@ def _muons(config: Config, directory: RunDir, arrays: dict[str, Any], key: Key) 
 
 def muon_ratio(config: Config, directory: RunDir, key: Key) -> Any:
     """The ratio of the angle's density at any asymmetry to that at none."""
-    n, edge = config.muons.n_train, EDGE * LARGEST_ASYMMETRY
+    settings, edge = config.muons, EDGE * LARGEST_ASYMMETRY
+    n = settings.n_train
     theta0 = jax.random.uniform(key, (n, 1), float, minval=-edge, maxval=edge)
     gold = mine(EeMuMu().simulator, theta0, jnp.zeros(1), key=key)
-    checkpoint = directory.checkpoint("muons")
     return stages.trained(
-        config.training, gold, "alice", checkpoint=checkpoint, key=key, n_members=4
+        settings.training or config.training,
+        gold,
+        settings.method,
+        checkpoint=directory.checkpoint("muons"),
+        key=key,
+        n_members=settings.n_members,
     )
 
 
