@@ -65,6 +65,7 @@ class Muons:
         n_events: Events of PYTHIA at each energy.
         method: Name of the loss.
         n_members: Networks of the ensemble.
+        order: Of the polynomial in the asymmetry that normalises the ratio.
         training: Of these networks; None is the training of all others.
     """
 
@@ -73,6 +74,7 @@ class Muons:
     n_events: int = 20_000
     method: str = "alice"
     n_members: int = 4
+    order: int = 4
     training: Training | None = None
 
     def __post_init__(self) -> None:
@@ -81,7 +83,7 @@ class Muons:
         require(good, "energies_GeV", rule, self.energies_GeV)
         require_counts(self, 1000, "n_train", "n_events")
         require(self.method in METHODS, "method", f"be one of {', '.join(METHODS)}", self.method)
-        require_counts(self, 1, "n_members")
+        require_counts(self, 1, "n_members", "order")
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ SHOWER = Tune(
     n_experiment=3000,
     n_final=25_000,
     curve=(4000, 12_000),
+    n_seeds=8,
     judge_default=True,
 )
 STRING = Tune(
@@ -229,6 +232,7 @@ PRESETS = {
             n_train=200_000,
             method="alices",
             n_members=2,
+            order=12,
             training=Training(n_steps=16_000, batch=512, width=64),
         ),
         tunes=(SHOWER, STRING),

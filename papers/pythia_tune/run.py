@@ -89,6 +89,7 @@ def muon_ratio(config: Config, directory: RunDir, key: Key) -> Any:
         checkpoint=directory.checkpoint("muons"),
         key=key,
         n_members=settings.n_members,
+        order=settings.order,
     )
 
 

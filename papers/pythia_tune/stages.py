@@ -131,6 +131,7 @@ def trained(
     checkpoint: Any,
     key: Key,
     n_members: int = 1,
+    order: int = 4,
 ) -> Any:
     """A ratio, normalised on the events of the reference; the steps are the same for all."""
     ratio = fit_ratio(
@@ -145,7 +146,7 @@ def trained(
         progress=False,
         key=key,
     )
-    return normalise(ratio, gold)
+    return normalise(ratio, gold, order=order)
 
 
 class Fits(NamedTuple):
