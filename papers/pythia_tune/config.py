@@ -176,7 +176,6 @@ SHOWER = Tune(
     n_experiment=3000,
     n_final=25_000,
     curve=(4000, 12_000),
-    n_seeds=8,
     judge_default=True,
 )
 STRING = Tune(
