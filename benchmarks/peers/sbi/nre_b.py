@@ -1,8 +1,10 @@
 """NRE-B of PyTorch's sbi on given simulations: time of an epoch, validation included."""
 
 import json
+import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +17,8 @@ def main() -> None:
     """Answer each round with the processor and wall time of an epoch."""
     setting = json.loads(sys.argv[1])
     torch.set_num_threads(1)
+    # Sbi writes logs where it runs.
+    os.chdir(Path(setting["file"]).parent)
     data = np.load(setting["file"])
     theta, x = (torch.tensor(data[name], dtype=torch.float32) for name in ("theta", "x"))
     for line in sys.stdin:
