@@ -199,3 +199,18 @@ def test_muons_scatter_as_highland_says():
     exits = Geant4Simulator(Slab("Pb", 100.0))(beam(8000, 3000.0, "mu-"), seed=0)
     angle = np.abs(np.arctan2(exits.direction[:, :2], exits.direction[:, 2:]).ravel())
     assert 1e3 * np.quantile(angle, 0.6827) == pytest.approx(21.24, rel=0.05)
+
+
+@installed
+@pytest.mark.slow
+def test_derivative_by_thickness():
+    # Central difference with common random numbers, against an independent code's -75.0(9) MeV/mm.
+    gap = []
+    for absorber_mm in (2.0, 2.6):
+        stack = SamplingStack(("PbWO4", "LAr"), (absorber_mm, 5.7), 50)
+        showers = Geant4Simulator(stack)(beam(1000), seed=7)
+        gap.append(showers.deposit_MeV[:, :, 1].astype(float).sum(axis=(1, 2)))
+    slope = (gap[1] - gap[0]) / 0.6
+    error = slope.std(ddof=1) / np.sqrt(slope.size)
+    assert error < 2.0
+    assert slope.mean() == pytest.approx(-75.0, rel=0.1)

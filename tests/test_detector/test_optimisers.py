@@ -9,12 +9,14 @@ import pytest
 from diffhep.core.errors import ConfigError, ConvergenceError, DataError
 from diffhep.detector import Design, Parameter, Pathwise, problems
 from diffhep.detector.optimisers import (
+    BayesianOptimisation,
     GradientDescent,
     LocalSurrogate,
     ScoreDescent,
     TrustRegion,
     minimise,
     optimise,
+    trade_off,
 )
 from diffhep.detector.optimisers.gradient import smooth_functions
 from diffhep.detector.problem import DesignProblem
@@ -154,3 +156,38 @@ def test_wrong_simulators_and_budgets_are_refused(key):
         optimise(_bowl(1.0), budget=1001, key=key)
     with pytest.raises(ConfigError, match="must have an exact objective"):
         optimise(_bowl(1.0), budget=2000, method=GradientDescent(), key=key)
+
+
+def test_fronts_follow_the_limits_of_cost(key):
+    """1/x at the cost x: every limit is used up."""
+
+    def simulate(design, n_events, seed):
+        noise = 0.01 * np.random.default_rng(seed).normal(size=(n_events, 1))
+        return 1.0 / float(design["x"]) + noise
+
+    start = Design(x=Parameter(3.0, "", 0.1, 10.0))
+    problem = DesignProblem(start, simulate, exact=lambda design: 1.0 / design["x"])
+    front = trade_off(
+        problem,
+        lambda design: design["x"],
+        [1.0, 4.0, 2.0],
+        budget=100,
+        n_verify=50,
+        method=GradientDescent(n_starts=1),
+        key=key,
+    )
+    np.testing.assert_array_equal(front.limits, [4.0, 2.0, 1.0])
+    np.testing.assert_allclose(front.costs, front.limits, rtol=1e-4)
+    assert np.all(np.abs(front.values - 1.0 / front.limits) < 4.5 * front.errors)
+    assert front.efficient.all()
+    assert front.n_calls == 150
+
+
+def test_the_baseline_by_gaussian_processes_descends(key):
+    pytest.importorskip("bayes_opt")
+    method = BayesianOptimisation(n_events=10, half_width=6.0, n_first=6, n_steps=14)
+    trace = optimise(_bowl(0.5), budget=400, n_verify=100, method=method, key=key)
+    exact = float((trace.design["x"][0] - 1) ** 2 + 2 * (trace.design["x"][1] + 2) ** 2)
+    assert exact < 6.0  # 41 at the start
+    assert trace.n_calls == 240
+    assert trace.finished
