@@ -112,8 +112,14 @@ def identify(
     spread = [np.std(error[here]) for error, here in zip(errors, near, strict=True) if here.any()]
     require(len(spread) > 0, "u_reference", "be an input that the recordings take", u_reference)
     sigma = float(np.sqrt(np.mean(np.square(spread))))
+    lowest = min(float(one.u.min()) for one in recordings)
     return OperatorForecaster(
-        operator=whole, history=history, u_reference=u_reference, reach=reach, sigma=sigma
+        operator=whole,
+        history=history,
+        u_reference=u_reference,
+        reach=reach,
+        sigma=sigma,
+        identified=(lowest, highest),
     )
 
 

@@ -13,6 +13,7 @@ from diffhep.core.checks import as_integer, require
 from diffhep.core.typing import Key
 from diffhep.magnet.datasets import Recording
 from diffhep.magnet.forecasters.base import AbstractForecaster, Forecast
+from diffhep.magnet.forecasters.operator import OperatorForecaster
 from diffhep.magnet.windows import Window, require_alike
 
 
@@ -110,6 +111,9 @@ def forecast_cycle(
         The forecast.
     """
     u = jnp.asarray(np.append(before.u, programme))
+    if isinstance(forecaster, OperatorForecaster):
+        # Inside the compiled prediction inputs are traced, and nothing could be said of them.
+        forecaster.warn_outside(programme)
     window = Window(u, jnp.asarray(past), 1.0 if before.dt_s is None else before.dt_s)
     return _predict(forecaster, window, state, key)
 

@@ -1,5 +1,6 @@
 """Windows of recordings: what is known when a forecast is made, and what it is held against."""
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,12 @@ from diffhep.core.typing import Key, Scalar
 from diffhep.magnet.datasets import Recording
 
 _NONE = np.zeros(0)
+
+_LARGEST_T = 10.0
+"""No magnet of an accelerator has a field above this."""
+
+_LARGEST_T_PER_A = 0.2
+"""Nor one of so much field per ampere: kiloamperes are likelier."""
 
 
 class Window(NamedTuple):
@@ -179,6 +186,9 @@ def require_alike(recordings: Sequence[Recording]) -> None:
     Raises:
         DataError: There is none; series of one differ in length or hold a value that is not
             finite; they differ from one another in time step, units or in what else is known.
+
+    Warns:
+        UserWarning: A magnitude does not fit its unit.
     """
     if not recordings:
         raise DataError("Argument `recordings` must hold at least one, but it is empty.")
@@ -198,6 +208,32 @@ def require_alike(recordings: Sequence[Recording]) -> None:
                 f"Argument `recordings` must all know their temperature or none, but "
                 f"{first.name!r} and {recording.name!r} differ."
             )
+
+    _warn_of_units(recordings)
+
+
+def _warn_of_units(recordings: Sequence[Recording]) -> None:
+    """Fields in gauss or millitesla called tesla, currents in kiloamperes called amperes."""
+    first = recordings[0]
+    largest = {
+        name: max(float(np.max(np.abs(getattr(one, name)))) for one in recordings)
+        for name in ("u", "y")
+    }
+    for name, unit in (("u", first.u_unit), ("y", first.y_unit)):
+        if unit == "T" and largest[name] > _LARGEST_T:
+            warnings.warn(
+                f"`{name}` of the recordings reaches {largest[name]:.4g} T, above "
+                f"{_LARGEST_T:g} T: are its values in gauss or millitesla?",
+                stacklevel=3,
+            )
+    if (first.u_unit, first.y_unit) != ("A", "T") or largest["y"] > _LARGEST_T:
+        return
+    if largest["y"] > _LARGEST_T_PER_A * largest["u"]:
+        warnings.warn(
+            f"`u` of the recordings reaches {largest['u']:.4g} A and `y` {largest['y']:.4g} T, "
+            f"more than {_LARGEST_T_PER_A:g} T/A: are the currents in kiloamperes?",
+            stacklevel=3,
+        )
 
 
 def _are_numbers(*values: object) -> bool:

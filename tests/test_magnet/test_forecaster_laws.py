@@ -73,6 +73,14 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+DEAR = ("adaptive_basis", "temporal fusion")
+"""Whose derivative takes tens of seconds to compile."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in DEAR)) for name in sorted(FORECASTERS)],
+)
 def test_gradients_agree_with_finite_differences(name, key):
     model = FORECASTERS[name](key)
     params, rest = eqx.partition(model, eqx.is_inexact_array)

@@ -142,6 +142,12 @@ def test_an_unseen_order_is_forecast(forecaster, train, test_cycles):
     assert rms(bottom_errors(alone)[4:]) > rms(errors)
 
 
+def test_a_cycle_above_the_identified_range_is_warned_of(forecaster, test_cycles):
+    higher = dataclasses.replace(test_cycles[1], u=20.0 * test_cycles[1].u)
+    with pytest.warns(UserWarning, match=r"leaves the identified range \[.*\] by "):
+        rollout(forecaster, (test_cycles[0], higher))
+
+
 def test_eddy_currents_are_found(forecaster):
     eddy = forecaster.operator.operators[1]
     # The faster mode is faster than the time step, and left out.
@@ -264,7 +270,7 @@ def test_filters_keep_what_is_slow():
 
 def test_a_calibration_rises_through_the_mean_of_the_branches():
     up = np.linspace(0.0, 10.0, 101)
-    branches = Recording("loop", np.append(up, up[::-1]), np.append(up, up[::-1] + 0.4), "A", "T")
+    branches = Recording("loop", np.append(up, up[::-1]), np.append(up, up[::-1] + 0.4), "V", "V")
     curve = fit_calibration([branches], 12)
     assert isinstance(curve, Calibration)
     rest = subtract(branches, curve)

@@ -107,7 +107,7 @@ def test_posteriors_are_calibrated(key):
     assert np.mean(draws.std(axis=0)) < 0.7 * 0.8 / np.sqrt(12)
 
 
-@pytest.mark.fast
+@pytest.mark.slow
 def test_what_the_context_does_not_tell_keeps_its_prior(key):
     """Small inputs move no play: only the sum of two is seen, their difference stays unknown.
 

@@ -136,6 +136,7 @@ def _windows(key, n):
     return Windows(known, jnp.cumsum(u, axis=1), jnp.arange(n), jnp.zeros(n, int))
 
 
+@pytest.mark.slow
 def test_an_ensemble_learns_from_windows_never_measured(key):
     keys = jax.random.split(key, 4)
     windows, held_out, more = (_windows(k, n) for k, n in zip(keys, (2, 1, 3), strict=False))

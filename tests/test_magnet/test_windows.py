@@ -12,6 +12,7 @@ from diffhep.core.checkpoint import Checkpoint
 from diffhep.core.errors import ConfigError, DataError
 from diffhep.magnet import Play, Recording, cut_windows, fit_forecaster, gru, split_recordings
 from diffhep.magnet.forecasters.losses import pinball
+from diffhep.magnet.windows import require_alike
 
 pytestmark = pytest.mark.fast
 
@@ -21,9 +22,8 @@ def _recording(name: str, seed: int, n: int = 300) -> Recording:
     t = np.arange(n) * 0.02
     phases = np.outer(rng.uniform(1, 8, 4), t) + rng.uniform(0, 6, (4, 1))
     u = rng.normal(size=4) @ np.sin(phases)
-    return Recording(
-        name, u, np.asarray(Play(0.5)(jnp.asarray(u))[0]), "A", "T", dt_s=0.02, temperature_C=20.0
-    )
+    y = np.asarray(Play(0.5)(jnp.asarray(u))[0])
+    return Recording(name, 50.0 * u, y, "A", "T", dt_s=0.02, temperature_C=20.0)
 
 
 RECORDINGS = tuple(_recording(f"run {seed}", seed) for seed in range(5))
@@ -104,3 +104,17 @@ def test_what_is_too_short_is_named(key):
         split_recordings(RECORDINGS[:1], 0.5, key=key)
     with pytest.raises(ConfigError, match=r"`held_out` must lie in \(0, 1\), but .*1\.0"):
         split_recordings(RECORDINGS, 1.0, key=key)
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        ({"y": 1e4}, r"`y` of the recordings reaches .* T, above 10 T: .* gauss"),
+        ({"u": 1e-3}, r"more than 0\.2 T/A: are the currents in kiloamperes"),
+    ],
+)
+def test_units_that_cannot_be_right_are_named(factors, message):
+    one = RECORDINGS[0]
+    wrong = dataclasses.replace(one, **{k: v * getattr(one, k) for k, v in factors.items()})
+    with pytest.warns(UserWarning, match=message):
+        require_alike((wrong,))

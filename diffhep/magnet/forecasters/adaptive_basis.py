@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Bool, Float
 
 from diffhep.core.checks import as_integer
@@ -190,12 +189,12 @@ class AdaptiveBasis(AbstractNeuralForecaster):
             precision = state.precision
         # Products in the network's precision, the solution in the default one.
         whole = (precision + normal).astype(float)
-        factor = cho_factor(whole)
-        change = cho_solve(factor, (columns.T @ (weight * target)).astype(float))
+        root = inverse_root(whole)
+        change = root.T @ (root @ (columns.T @ (weight * target)).astype(float))
         fitted = columns @ change.astype(columns.dtype)
         rest = self._residual(jnp.where(known, target - fitted, 0.0), known, time, age)
         mean = size * (columns @ prior + fitted + rest)
-        variance = jnp.sum(columns * cho_solve(factor, columns.T.astype(float)).T, axis=1)
+        variance = jnp.sum((columns.astype(float) @ root.T) ** 2, axis=1)
         spread = size * jnp.exp(self.log_spread) * jnp.sqrt(variance)
         return mean, spread.astype(mean.dtype), Regression(prior + change, whole)
 
@@ -285,3 +284,26 @@ def _inverse_softplus(x: Array) -> Array:
     """log(exp(x) - 1) without overflow, for positive numbers."""
     x = jnp.maximum(x, jnp.finfo(x.dtype).tiny)
     return x + jnp.log(-jnp.expm1(-x))
+
+
+def inverse_root(matrix: Float[Array, "row row"]) -> Float[Array, "row row"]:
+    r"""The inverse of a Cholesky factor, $L^{-1}$ with $A=LL^\top$, for a small matrix.
+
+    Written out column by column: LAPACK's batches run on the threads on which XLA waits for them,
+    and two of them in one program, as training has, can wait for one another for ever.
+
+    Args:
+        matrix: Symmetric and positive.
+
+    Returns:
+        $W$ with $W^\top W=A^{-1}$, lower triangular.
+    """
+    n = matrix.shape[0]
+    rows, rest, inverse = jnp.arange(n), matrix, jnp.eye(n, dtype=matrix.dtype)
+    for j in range(n):
+        column = jnp.where(rows >= j, rest[:, j], 0.0) / jnp.sqrt(rest[j, j])
+        rest = rest - jnp.outer(column, column)
+        # The same elimination takes the identity to the inverse.
+        pivot = inverse[j] / column[j]
+        inverse = (inverse - jnp.outer(column, pivot)).at[j].set(pivot)
+    return inverse

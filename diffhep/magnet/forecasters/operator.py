@@ -1,13 +1,15 @@
 """A forecaster without a network: an identified operator, and an offset that follows the drift."""
 
+import warnings
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from diffhep.core.checks import require_shape
+from diffhep.core.checks import concrete, require_shape
 from diffhep.core.typing import Key, Scalar
 from diffhep.magnet.forecasters.base import LEVELS, AbstractForecaster, Forecast, as_levels
 from diffhep.magnet.operators.base import AbstractOperator
@@ -50,6 +52,7 @@ class OperatorForecaster(AbstractForecaster):
         memory_s: $\tau$.
         sigma: Standard deviation of a forecast's error; the quantiles are those of a Gaussian.
         levels: Probabilities of the quantiles.
+        identified: Lowest and highest input that the operator was identified on, where it is known.
     """
 
     operator: AbstractOperator
@@ -60,6 +63,7 @@ class OperatorForecaster(AbstractForecaster):
     memory_s: Scalar = eqx.field(converter=_float, default=2.0)
     sigma: Scalar = eqx.field(converter=_float, default=1e-5)
     levels: tuple[float, ...] = eqx.field(static=True, converter=as_levels, default=LEVELS)
+    identified: tuple[float, float] | None = eqx.field(static=True, default=None)
 
     def predict(self, window: Window, *, state: Any = None, key: Key | None = None) -> Forecast:
         """The output along the horizon; see `AbstractForecaster.predict`.
@@ -74,6 +78,9 @@ class OperatorForecaster(AbstractForecaster):
 
         Raises:
             ShapeError: The window is not one series, or has no horizon.
+
+        Warns:
+            UserWarning: The input leaves the identified range; traced inputs are not looked at.
         """
         del key
         require_shape(
@@ -82,6 +89,7 @@ class OperatorForecaster(AbstractForecaster):
             "hold one series with at least one sample of horizon (use jax.vmap for many)",
             f"u of shape {window.u.shape}, y of shape {window.y.shape}",
         )
+        self.warn_outside(window.u)
         n = window.n_context
         if state is None:
             # Slow against any eddy current: a history has no times.
@@ -94,6 +102,27 @@ class OperatorForecaster(AbstractForecaster):
         mean = ahead + state.offset
         spread = self.sigma * jax.scipy.stats.norm.ppf(jnp.array(self.levels))
         return Forecast(mean, mean + spread[:, None], state)
+
+    def warn_outside(self, u: Float[Array, " time"] | Float[np.ndarray, " time"]) -> None:
+        """Warn where inputs leave the range that the operator was identified on.
+
+        Args:
+            u: Inputs.
+
+        Warns:
+            UserWarning: They do; by how much.
+        """
+        known = concrete(u)
+        if self.identified is None or known is None:
+            return
+        low, high = self.identified
+        away = max(low - float(np.min(known)), float(np.max(known)) - high)
+        if away > 1e-6 * (high - low):
+            warnings.warn(
+                f"The input leaves the identified range [{low:.6g}, {high:.6g}] by {away:.4g}: "
+                "the operator extrapolates there.",
+                stacklevel=3,
+            )
 
     def _followed(self, offset: Scalar, window: Window, found: Float[Array, " context"]) -> Scalar:
         n = window.n_context
