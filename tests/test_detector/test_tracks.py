@@ -9,13 +9,16 @@ import pytest
 from diffhep.core.errors import ConfigError, ShapeError
 from diffhep.detector import Beam, Design, Parameter, materials, particles
 from diffhep.detector.reconstruction import (
+    Layers,
     States,
     at_radius,
+    helix_covariance,
     helix_fit,
     kalman_filter,
     kalman_smoother,
     perigee,
     plane_model,
+    through_layers,
 )
 from diffhep.detector.scattering import highland_angle
 from diffhep.detector.tracing import trace_planes
@@ -183,6 +186,25 @@ def test_helix_pulls(key):
     assert_standard(away / np.asarray(width))
     n_free = 2 * 6 - 5
     assert abs(float(fit.chi2.mean()) - n_free) < SIGMAS * np.sqrt(2.0 * n_free / n)
+
+
+def test_helix_fit_scatters_where_the_track_is():
+    """Hits of a muon that turns by 0.6 rad: the covariance at the truth, not at a straight line."""
+    layers = Layers(
+        jnp.linspace(30.0, 1030.0, 6), jnp.tile(jnp.array([0.02, 0.1]), (6, 1)), jnp.full(6, 0.01)
+    )
+    truth = jnp.array([0.0, 0.0, 0.1, 1.4, 2.0])
+
+    @jax.jit
+    def both(truth):
+        position, _ = through_layers(truth, layers.radius_mm, jnp.asarray(2.0), jnp.zeros((6, 2)))
+        fit = helix_fit(position, layers, field_T=2.0)
+        return fit, helix_covariance(truth, layers, field_T=2.0)
+
+    fit, covariance = both(truth)
+    np.testing.assert_allclose(fit.param, truth, atol=1e-9)
+    np.testing.assert_allclose(fit.covariance, covariance, rtol=1e-6, atol=1e-15)
+    assert float(fit.chi2) < 1e-12
 
 
 @jax.jit

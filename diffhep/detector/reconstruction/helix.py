@@ -24,6 +24,9 @@ _ABSENT_mm = 1e6
 
 _MUON_GeV = 0.1056583755
 
+_N_SEARCHES = 2
+"""Searches of a fit: the first one finds where the scattering is to be taken."""
+
 
 class Layers(NamedTuple):
     """Cylinders about the z axis, from the innermost out.
@@ -92,9 +95,10 @@ def helix_fit(
     r"""Fit a helix to the hits of one track; `vmap` it over tracks.
 
     $V = \mathrm{diag}\,\sigma^2 + K\Theta^2K^T$, where $K$ is the exact derivative of the crossings
-    by the deflections in each layer and $\Theta$ their widths by Highland, both at the start of
-    the search: a straight line in $(1, 1/r, r/2)$ for the azimuth and in $(1, r)$ for z. Then
-    steps by Gauss and Newton, a fixed number of them.
+    by the deflections in each layer and $\Theta$ their widths by Highland, both where a search
+    starts. Two searches by Gauss and Newton, a fixed number of steps each: the first from a
+    straight line in $(1, 1/r, r/2)$ for the azimuth and in $(1, r)$ for z, the second from where
+    the first ends.
 
     Args:
         position_mm: Of the hits, on the layers.
@@ -103,7 +107,7 @@ def helix_fit(
         alive: Whether a layer has a hit; all by default. Every layer scatters. The first and two
             others must have one.
         mass_GeV: Of the particle; a muon's by default.
-        n_steps: Steps; the default leaves nothing to do.
+        n_steps: Steps of each search; the default leaves nothing to do.
 
     Returns:
         The fit.
@@ -120,22 +124,27 @@ def helix_fit(
     radius = layers.radius_mm
     azimuth = jnp.arctan2(position_mm[:, 1], position_mm[:, 0])
     start = _line(azimuth, position_mm[:, 2], radius, field, alive)
-    root = cholesky(_covariance(start, layers, field, alive, mass_GeV))
 
-    def residual(param):
+    def residual(root, param):
         point, _ = through_layers(param, radius, field, jnp.zeros((n, 2), radius.dtype))
         turn = _wrapped(azimuth - jnp.arctan2(point[:, 1], point[:, 0]))
         r = jnp.stack([radius * turn, position_mm[:, 2] - point[:, 2]], axis=1)
         return whiten(root, jnp.where(alive[:, None], r, 0.0).ravel())
 
-    def step(param, _):
-        J, r = jax.jacfwd(residual)(param), residual(param)
-        covariance = inverse(J.T @ J)
-        return param - covariance @ (J.T @ r), covariance
+    def search(param, _):
+        root = cholesky(_covariance(param, layers, field, alive, mass_GeV))
 
-    param, covariance = jax.lax.scan(step, start, None, length=n_steps)
-    r = residual(param)
-    return HelixFit(param, covariance[-1], r @ r)
+        def step(param, _):
+            J, r = jax.jacfwd(residual, argnums=1)(root, param), residual(root, param)
+            covariance = inverse(J.T @ J)
+            return param - covariance @ (J.T @ r), covariance
+
+        param, covariance = jax.lax.scan(step, param, None, length=n_steps)
+        r = residual(root, param)
+        return param, HelixFit(param, covariance[-1], r @ r)
+
+    _, fit = jax.lax.scan(search, start, None, length=_N_SEARCHES)
+    return jax.tree.map(lambda each: each[-1], fit)
 
 
 def helix_covariance(
