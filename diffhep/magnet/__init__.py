@@ -11,6 +11,7 @@ from diffhep.magnet.core_loss import loop_figures as loop_figures
 from diffhep.magnet.correction import CorrectedCycle as CorrectedCycle
 from diffhep.magnet.correction import CorrectedRun as CorrectedRun
 from diffhep.magnet.correction import CycleCorrector as CycleCorrector
+from diffhep.magnet.correction import StoppedRun as StoppedRun
 from diffhep.magnet.correction import correct_cycles as correct_cycles
 from diffhep.magnet.cycles import CYCLES as CYCLES
 from diffhep.magnet.cycles import Cycle as Cycle

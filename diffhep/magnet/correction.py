@@ -30,14 +30,16 @@ class CycleCorrector(eqx.Module):
 
     The trim $t$ of a kind of cycle, in tesla at the flat bottom, goes from one of its occurrences
     to the next by $-g\,\epsilon$, where $\epsilon$ is the forecast of the error with the trim as it
-    is: by nothing if that is smaller than `min_trim_T`, and by at most `clip_dpp` of the field. At
-    the flat bottom $\mathrm dp/p = \mathrm dB/B$.
+    is: by nothing if that is smaller than `min_trim_T`, and by at most `clip_dpp` of the field. The
+    trim itself stays within `largest_dpp`, so that wrong measurements do not add up. At the flat
+    bottom $\mathrm dp/p = \mathrm dB/B$.
 
     Attributes:
         gain: $g$, between 0 and 1.
         min_trim_T: Smallest step that is made.
         clip_dpp: Largest step in units of the field.
-        field_T: What the field should be.
+        field_T: What the field should be, positive.
+        largest_dpp: Largest trim in units of the field.
 
     Raises:
         ConfigError: A number is out of its range.
@@ -47,13 +49,18 @@ class CycleCorrector(eqx.Module):
     min_trim_T: Scalar = eqx.field(converter=_float, default=2e-5)
     clip_dpp: Scalar = eqx.field(converter=_float, default=1e-3)
     field_T: Scalar = eqx.field(converter=_float, default=FLAT_BOTTOM_T)
+    largest_dpp: Scalar = eqx.field(converter=_float, default=1e-2)
 
     def __check_init__(self) -> None:
-        known = {name: concrete(getattr(self, name)) for name in ("gain", "min_trim_T", "clip_dpp")}
-        for name, value in known.items():
-            if value is not None:
-                rule = "be finite and at least 0"
-                require(bool(0 <= value < np.inf), name, rule, value.tolist())
+        for name in ("gain", "min_trim_T", "clip_dpp", "largest_dpp", "field_T"):
+            value = concrete(getattr(self, name))
+            if value is None:
+                continue
+            require(bool(0 <= value < np.inf), name, "be finite and at least 0", value.tolist())
+            if name == "gain":
+                require(bool(value <= 1), name, "be at most 1", value.tolist())
+            if name == "field_T":
+                require(bool(value > 0), name, "be positive", value.tolist())
 
     def step(self, trim_T: Scalar | float, error_T: Scalar | float) -> Scalar:
         """The trim of the next occurrence.
@@ -64,11 +71,18 @@ class CycleCorrector(eqx.Module):
 
         Returns:
             The trim to apply.
+
+        Raises:
+            DataError: The error is not finite.
         """
+        known = concrete(jnp.asarray(error_T))
+        if known is not None and not np.isfinite(known):
+            raise DataError(f"Argument `error_T` must be finite, but it is {known}.")
         wanted = -self.gain * error_T
         limit = self.clip_dpp * self.field_T
         made = jnp.where(jnp.abs(wanted) < self.min_trim_T, 0.0, jnp.clip(wanted, -limit, limit))
-        return trim_T + made
+        largest = self.largest_dpp * self.field_T
+        return jnp.clip(trim_T + made, -largest, largest)
 
 
 class CorrectedCycle(NamedTuple):
@@ -101,6 +115,18 @@ class CorrectedRun(NamedTuple):
     state: Any
 
 
+class StoppedRun(DataError):
+    """A run that a measurement stopped.
+
+    Attributes:
+        run: The cycles before it, and what a next run goes on with.
+    """
+
+    def __init__(self, message: str, run: CorrectedRun) -> None:
+        super().__init__(message)
+        self.run = run
+
+
 def correct_cycles(
     corrector: CycleCorrector,
     forecaster: AbstractForecaster,
@@ -130,6 +156,8 @@ def correct_cycles(
     Raises:
         ConfigError: The slope is not positive.
         DataError: `before` has no time step.
+        StoppedRun: The magnet's response has another length or a value that is not finite; nothing
+            more is applied, and the error holds the cycles before.
     """
     require(slope_T_A > 0, "slope_T_A", "be positive", slope_T_A)
     if before.dt_s is None:
@@ -146,9 +174,27 @@ def correct_cycles(
         forecast = flat_bottom(np.asarray(ahead.mean), dt_s)
         now = float(corrector.step(trim, forecast - float(corrector.field_T)))
         current = programme + now / slope_T_A * shape
-        field = respond(current)
+        field = np.asarray(respond(current))
+        wrong = _what_is_wrong(field, current)
+        if wrong:
+            done = CorrectedRun(tuple(found), trims, state)
+            raise StoppedRun(
+                f"Argument `respond` must return finite fields, one a sample, but of "
+                f"{cycle.name!r}, cycle {len(found)}, it {wrong}.",
+                done,
+            )
         before = Recording(cycle.name, current, field, before.u_unit, before.y_unit, dt_s=dt_s)
         measured = flat_bottom(field, dt_s)
         found.append(CorrectedCycle(before, now, forecast + now - trim, measured))
         trims[cycle.name] = now
     return CorrectedRun(tuple(found), trims, state)
+
+
+def _what_is_wrong(field: np.ndarray, current: np.ndarray) -> str:
+    """Of a measured field, in words; nothing where all is right."""
+    if field.shape != current.shape:
+        return f"returns shape {field.shape} for {current.shape}"
+    if not np.isfinite(field).all():
+        index = int(np.argmin(np.isfinite(field)))
+        return f"returns {field[index]} at sample {index}"
+    return ""

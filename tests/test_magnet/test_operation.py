@@ -19,6 +19,7 @@ from diffhep.magnet import (
     Recording,
     adaptive_intervals,
     conformal_intervals,
+    StoppedRun,
     correct_cycles,
     coverage,
     decimate,
@@ -140,6 +141,36 @@ def test_an_unseen_order_is_forecast(forecaster, train, test_cycles):
     np.testing.assert_allclose(alone[0].quantiles[2], alone[0].mean, atol=1e-15)
     assert [one.n_ahead for one in alone] == list(range(1, 10))
     assert rms(bottom_errors(alone)[4:]) > rms(errors)
+
+
+def test_a_field_that_is_not_finite_stops_the_correction(forecaster, test_cycles):
+    cycle = supercycle(ORDER, SHORT)[0]
+    calls = []
+
+    def respond(current):
+        calls.append(current)
+        field = 0.0622 + 0.0 * current
+        return field if len(calls) == 1 else np.where(np.arange(field.size) == 7, np.nan, field)
+
+    with pytest.raises(StoppedRun, match=r"cycle 1, it returns nan at sample 7") as stopped:
+        correct_cycles(
+            CycleCorrector(), forecaster, [cycle] * 4, test_cycles[0], respond, slope_T_A=3.8e-4
+        )
+    assert len(calls) == 2
+    assert len(stopped.value.run.cycles) == 1
+
+
+def test_trims_do_not_add_up_without_bound():
+    corrector, trim = CycleCorrector(), 0.0
+    for _ in range(50):
+        trim = corrector.step(trim, 1e6)
+    assert float(trim) == pytest.approx(-1e-2 * 0.0622)
+    with pytest.raises(DataError, match=r"`error_T` must be finite, but it is nan"):
+        corrector.step(0.0, float("nan"))
+    with pytest.raises(ConfigError, match=r"`gain` must be at most 1"):
+        CycleCorrector(gain=1.5)
+    with pytest.raises(ConfigError, match=r"`field_T` must"):
+        CycleCorrector(field_T=-0.06)
 
 
 def test_a_cycle_above_the_identified_range_is_warned_of(forecaster, test_cycles):

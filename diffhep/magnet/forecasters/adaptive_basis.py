@@ -102,6 +102,11 @@ class AdaptiveBasis(AbstractNeuralForecaster):
     input saturates at $u_s$, linear in the covariates; seven features; the network's outputs.
     All are in units of the root mean square input of the whole window, horizon included.
 
+    Quantiles are those of the coefficients' posterior times a factor, without noise of the output.
+    Only a loss that sees them, as `fit_forecaster`'s does, trains that factor: without it, or for
+    intervals that must cover, use `conformal_intervals`. Features start anew in every window; what
+    the state carries is the coefficients.
+
     Attributes:
         network: Odd functions of the past.
         prior_mean: $w_0$, but for the constant's, which is 0.

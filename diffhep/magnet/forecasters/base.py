@@ -27,7 +27,9 @@ class Forecast(NamedTuple):
         mean: Along the horizon, in the unit of the output.
         quantiles: One row for each of the forecaster's `levels`, not crossing one another.
         state: Of the forecaster at the end of the context. With it the next window, whose context
-            starts where this one's ended, is forecast without loss of memory.
+            starts where this one's ended, is forecast from what was known before it, too. Each kind
+            says what it carries; the input's rate at the first sample of a window is taken to be
+            that at its second, so that a cut inside a ramp's bend is felt by networks.
     """
 
     mean: Float[Array, " horizon"]
@@ -159,7 +161,7 @@ class AbstractNeuralForecaster(AbstractForecaster):
             f"u of shape {window.u.shape}, y of shape {window.y.shape}",
         )
         self.form.require(window)
-        _require_finite(window)
+        require_finite(window)
         dtype = network_dtype(self)
         inputs = self.scaling.inputs(window).astype(dtype)
         past = self.scaling.past(window).astype(dtype)
@@ -186,7 +188,15 @@ class AbstractNeuralForecaster(AbstractForecaster):
             )
 
 
-def _require_finite(window: Window) -> None:
+def require_finite(window: Window) -> None:
+    """What is known is finite.
+
+    Args:
+        window: It; traced values pass.
+
+    Raises:
+        DataError: A value is not finite; the first one is named.
+    """
     for name in ("u", "y", "covariates"):
         known = concrete(getattr(window, name))
         if known is not None and not np.isfinite(known).all():

@@ -59,8 +59,8 @@ def loop_energy_error(
         u: The input at the same times.
 
     Returns:
-        The square of the difference, over the mean square of u times that of the target's changes
-        times their number, so that it is of the order of the relative error.
+        The square of the difference over that of $\sum|u\,\Delta y|$ of the target, which is not
+        zero for an open or a closed loop.
     """
     middle = 0.5 * (u[1:] + u[:-1])
     change = jnp.diff(target)

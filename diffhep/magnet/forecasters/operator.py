@@ -11,7 +11,13 @@ from jaxtyping import Array, Float
 
 from diffhep.core.checks import concrete, require_shape
 from diffhep.core.typing import Key, Scalar
-from diffhep.magnet.forecasters.base import LEVELS, AbstractForecaster, Forecast, as_levels
+from diffhep.magnet.forecasters.base import (
+    LEVELS,
+    AbstractForecaster,
+    Forecast,
+    as_levels,
+    require_finite,
+)
 from diffhep.magnet.operators.base import AbstractOperator
 from diffhep.magnet.windows import Window
 
@@ -50,7 +56,8 @@ class OperatorForecaster(AbstractForecaster):
         reach: How far from it a residual counts.
         gain: Between 0 (no offset) and 1.
         memory_s: $\tau$.
-        sigma: Standard deviation of a forecast's error; the quantiles are those of a Gaussian.
+        sigma: Standard deviation of a forecast's error; the quantiles are those of a Gaussian, the
+            same at every horizon. Intervals that cover are those of `conformal_intervals`.
         levels: Probabilities of the quantiles.
         identified: Lowest and highest input that the operator was identified on, where it is known.
     """
@@ -77,6 +84,7 @@ class OperatorForecaster(AbstractForecaster):
             The forecast.
 
         Raises:
+            DataError: A value is not finite.
             ShapeError: The window is not one series, or has no horizon.
 
         Warns:
@@ -89,6 +97,7 @@ class OperatorForecaster(AbstractForecaster):
             "hold one series with at least one sample of horizon (use jax.vmap for many)",
             f"u of shape {window.u.shape}, y of shape {window.y.shape}",
         )
+        require_finite(window)
         self.warn_outside(window.u)
         n = window.n_context
         if state is None:
