@@ -1,5 +1,6 @@
 """Test set-up: four virtual devices, double precision, shape checks and one key per test."""
 
+import gc
 import os
 import sys
 import zlib
@@ -32,6 +33,20 @@ if _early:
 install_import_hook(
     _PACKAGES, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 )
+
+
+_MAPPINGS = Path("/proc/self/maps")
+_MOST_MAPPINGS = 20_000
+"""Of memory in a process. Every compiled program takes some, and Linux aborts one at 65,530."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs():
+    """Compiled programs are forgotten, after a module, where they have become too many."""
+    yield
+    if _MAPPINGS.exists() and len(_MAPPINGS.read_bytes().splitlines()) > _MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
