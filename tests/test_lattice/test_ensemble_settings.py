@@ -186,6 +186,7 @@ def test_the_plaquette_between_open_boundaries(key):
     assert abs(inner[0] - whole) > 1e-3
 
 
+@pytest.mark.slow
 def test_flow_measurements(tmp_path):
     times = (0.0, 0.05, 0.1, 0.2)
     settings = Settings(

@@ -71,6 +71,7 @@ def test_divergence_is_that_of_exact_configurations(key):
     assert error < 0.05 * sampled.mean()
 
 
+@pytest.mark.slow
 def test_short_training_fits_the_target(key):
     beta, lattice = 1.0, Lattice((4, 4))
     flow = multiscale_flow(lattice, key=key, n_bins=4, width=4)

@@ -66,6 +66,7 @@ def test_hmc_samples_the_model(n_flavours, key):
     assert np.mean(sign) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["independence", "flow_hmc"])
 def test_flows_sample_the_model(name, key):
     """Whatever the flow: one knows the plaquettes of pure gauge theory, one nothing."""

@@ -74,6 +74,7 @@ def test_stout_maps_with_updates_give_the_exact_free_energy_both_ways(key):
     assert abs(both.value - truth) < 4 * 2 * both.error
 
 
+@pytest.mark.slow
 def test_training_the_maps_lowers_the_work(key):
     group = SUN(2)
     betas = np.linspace(0, 1.5, 4)[1:]

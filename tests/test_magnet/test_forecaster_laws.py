@@ -73,7 +73,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-DEAR = ("adaptive_basis", "temporal fusion")
+DEAR = ("adaptive_basis", "hybrid", "temporal fusion")
 """Whose derivative takes tens of seconds to compile."""
 
 

@@ -109,6 +109,7 @@ def test_pools_stand_for_the_density(mixture, key):
     assert abs(drawn.mean() - expected) < 5 * np.hypot(pool_error, spread / np.sqrt(drawn.size))
 
 
+@pytest.mark.slow
 def test_fits_and_toys_never_evaluate_a_ratio(key):
     ratio = Counting(PROBLEM)
     likelihood, exact = exact_mixture(500, key, ratio)

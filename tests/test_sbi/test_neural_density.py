@@ -36,6 +36,7 @@ def likelihood(gold, request):
     return fit_likelihood(few, request.param, n_epochs=5, batch=150, key=key, **SMALL)
 
 
+@pytest.mark.slow
 def test_a_learned_likelihood_is_close_to_the_exact_one(likelihood, problem, gold, key):
     x, theta = gold.x[5000:5400], jnp.array([0.2, -0.3])
     truth = jax.vmap(problem.log_prob, (0, None))(x, theta)

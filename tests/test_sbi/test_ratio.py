@@ -145,6 +145,7 @@ def check_projection(problem, local, key):
         sallino(local, moved)
 
 
+@pytest.mark.slow
 def test_sally_learns_the_score_at_its_reference(problem, key):
     """Whose variance is the information."""
     gold = mine(problem.simulator, THETA1, THETA1, n_events=6000, key=key)
