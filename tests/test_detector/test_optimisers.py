@@ -110,14 +110,19 @@ def test_a_search_goes_on_from_its_calls_on_disk(key, tmp_path):
     assert again.value == whole.value
 
 
-def test_the_region_decides_by_the_ratio():
+def test_the_region_judges_by_gain_promise_and_error():
     region = TrustRegion(radius=1.0)
-    assert region.next_radius(1.0, 0.9) == 1.5
-    assert region.next_radius(1.0, 0.5) == 1.0
-    assert region.next_radius(1.0, 0.1) == 0.5
-    assert region.next_radius(1.0, -np.inf) == 0.5
-    with pytest.raises(ConfigError, match=r"`accept, poor, good` must rise"):
-        TrustRegion(accept=0.5)
+    assert region.next_radius(1.0, 1.0, 0.9, 0.1) == 1.5
+    assert region.next_radius(1.0, 1.0, 0.5, 0.1) == 1.0
+    assert region.next_radius(1.0, 1.0, 0.1, 0.1) == 0.5
+    assert region.next_radius(1.0, 1.0, 0.1, 0.2) == 1.0  # not known to be poor
+    # The mean of N(p, p^2) times the likelihood of d = -0.1 is -0.1 + e^2/p over a positive number.
+    assert region.accepts(1.0, -0.1, 0.4)
+    assert not region.accepts(1.0, -0.1, 0.3)
+    assert not region.accepts(-1.0, 0.1, 0.3)
+    assert region.next_radius(1.0, 1.0, -np.inf, 0.1) == 0.5
+    with pytest.raises(ConfigError, match=r"`poor, good` must rise"):
+        TrustRegion(poor=0.8)
 
 
 def test_budgets_hold_for_black_boxes(key):
