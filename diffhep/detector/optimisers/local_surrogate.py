@@ -57,11 +57,11 @@ class _Region(NamedTuple):
 class LocalSurrogate(AbstractOptimiser):
     """Fit where the design is, step as far as the fit is trusted, simulate there, and judge.
 
-    Designs are scattered around the current one and simulated; a surrogate is fitted to them and to
-    all earlier events nearby, and minimised within the region, under the constraint. The design found
-    is simulated, and the region judges the step by its gain and the gain's error: more events are
-    taken only while these leave the verdict open. Those events are fitted too. A step that is refused
-    makes the region smaller and the next sample larger.
+    Designs are scattered around the current one and simulated; a surrogate is fitted to them and
+    to all earlier events nearby, and minimised within the region, under the constraint. The design
+    found is simulated, and the region judges the step by its gain and the gain's error: more events
+    are taken only while these leave the verdict open. Those events are fitted too. After a step
+    that is refused the next sample is larger.
 
     Attributes:
         surrogate: Unfitted.
@@ -109,7 +109,7 @@ class LocalSurrogate(AbstractOptimiser):
             for free in _scatter(where, n_designs, rng):
                 seen.add(free, simulations(free, self.n_events, new_seed(rng)))
             surrogate = seen.fit(self.surrogate, where, rng)
-            free, predicted = self._propose(problem, surrogate, where, rng)
+            free, predicted, slope = self._propose(problem, surrogate, where, rng)
             there = _Checked(free, problem, simulations, rng)
             actual, error = self._compare(here, there, predicted, seen)
             over = problem.violation(here.free)
@@ -121,7 +121,8 @@ class LocalSurrogate(AbstractOptimiser):
             ratio = actual / predicted if predicted > 0.0 else -np.inf
             yield Step(free, *there.value_and_error(), accepted, predicted, ratio, radius)
             if over <= VIOLATION or not accepted:
-                radius = self.region.next_radius(radius, predicted, actual, error)
+                length = float(np.linalg.norm(free - here.free) / np.sqrt(free.size))
+                radius = self.region.next_radius(radius, length, slope, actual, error)
             here = there if accepted else here
             n_designs = self.n_designs if accepted else min(2 * n_designs, MOST * self.n_designs)
 
@@ -135,8 +136,8 @@ class LocalSurrogate(AbstractOptimiser):
         surrogate: AbstractSurrogate,
         where: _Region,
         rng: np.random.Generator,
-    ) -> tuple[np.ndarray, float]:
-        """The best design of the region by the surrogate, and the gain that it promises."""
+    ) -> tuple[np.ndarray, float, float]:
+        """The best design by the surrogate, the gain that it promises, and the first-order gain."""
         n_observables = seen_observables(surrogate)
         noise = rng.normal(size=(self.n_draws // 2, n_observables))
         noise = jnp.asarray(np.concatenate([noise, -noise]))
@@ -156,8 +157,10 @@ class LocalSurrogate(AbstractOptimiser):
         found = [minimise(objective, start, bound, **rough) for start in starts]
         best = min(found, key=lambda one: one.value + 1e6 * one.violation)
         x = np.asarray(_into_ball(jnp.asarray(best.x), limit))
-        here = objective(np.zeros_like(best.x))[0]
-        return where.centre + where.spread * x, here - best.value
+        here, slope = objective(np.zeros_like(best.x))
+        # At the centre of the ball w and x differ by the limit alone.
+        first = -float(slope @ x) / where.limit
+        return where.centre + where.spread * x, here - best.value, first
 
     def _compare(
         self, here: "_Checked", there: "_Checked", predicted: float, seen: "_Seen"
