@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffhep.core.errors import ConfigError
 from diffhep.core.rng import key_for
 from diffhep.core.run import Claim
 from diffhep.core.typing import Key
@@ -63,7 +64,10 @@ def _excess(known: problems.ClosedForm, n_starts: int, *, key: Key) -> np.ndarra
 def _largest_pull(known: problems.ClosedForm, n: int, *, key: Key) -> float:
     """Of all components of the pathwise gradient at a random design."""
     design = known.random_start(key_for(key, "design"))
-    exact = jax.grad(known.problem.exact)(design).to_vector()
+    expected = known.problem.exact
+    if expected is None:
+        raise ConfigError(f"Problem {known.problem.name!r} must have an exact objective.")
+    exact = jax.grad(expected)(design).to_vector()
     found = eqx.filter_jit(Pathwise(known.sampled, n))(design, key=key_for(key, "gradient"))
     miss = found.gradient.to_vector() - exact
     return float(jnp.max(jnp.abs(miss) / found.standard_error.to_vector()))
