@@ -25,8 +25,8 @@ class BayesianOptimisation(AbstractOptimiser):
         half_width: Of the box around the start, in free coordinates.
         n_first: Designs drawn at random before the process is asked.
         n_steps: Designs at most.
-        n_climbs: Searches for the best of the acquisition from the best of random designs; they cost
-            most of the time in many dimensions.
+        n_climbs: Searches for the best of the acquisition, from the best of random designs; they
+            cost most of the time in many dimensions.
         price: Of a unit of violation of the constraint.
     """
 
