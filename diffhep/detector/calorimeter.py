@@ -26,6 +26,7 @@ from diffhep.detector.showers import (
     sampling_medium,
     sampling_term,
     shower_law,
+    visible_fraction,
 )
 from diffhep.detector.showers.profiles import require_energy, shower_depth
 
@@ -123,7 +124,7 @@ class GflashCalorimeter(AbstractDetector):
         law = shower_law(self.parameters, medium, energy_MeV)
         before = mean_longitudinal_cdf(law, self.edges_mm(design) / medium.x0_mm)
         deposit = energy_MeV * jnp.diff(before)
-        return LayerEnergy(deposit, self._visible(medium) * deposit)
+        return LayerEnergy(deposit, visible_fraction(self.parameters, medium) * deposit)
 
     def sample_energy(self, design: Design, beam: Beam, *, key: Key) -> LayerEnergy:
         """Energy by event and layer: profiles fluctuate, and in the gaps what they see of them.
@@ -191,11 +192,6 @@ class GflashCalorimeter(AbstractDetector):
             jnp.any(n_spots > self.spots_per_layer, axis=1),
         )
 
-    def _visible(self, medium: Medium) -> Float[Array, ""]:
-        if self.gap is None:
-            return medium.visible
-        return self.parameters.response[0] * medium.visible
-
     def _prepare(self, design: Design, beam: Beam) -> tuple[Medium, ShowerLaw]:
         """Medium and law, after the checks."""
         name = beam.particle.name
@@ -225,7 +221,8 @@ class GflashCalorimeter(AbstractDetector):
         units = jnp.maximum(deposit, LEAST_MEV) / unit_MeV
         # Drawn as logarithms: a small number of units underflows else, and its derivative.
         fluctuated = unit_MeV * jnp.exp(jax.random.loggamma(noise, units))
-        return shape, LayerEnergy(deposit, self._visible(medium) * fluctuated)
+        visible = visible_fraction(self.parameters, medium)
+        return shape, LayerEnergy(deposit, visible * fluctuated)
 
     def _count(
         self, design: Design, beam: Beam, medium: Medium, shape: ShowerShape
