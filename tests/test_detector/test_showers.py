@@ -8,7 +8,7 @@ import pytest
 from diffhep.core.citations import citation
 from diffhep.core.errors import ConfigError
 from diffhep.detector import Beam, Design, Parameter, materials, particles
-from diffhep.detector.calorimeter import GflashCalorimeter, energy_in_layers
+from diffhep.detector.calorimeter import GflashCalorimeter, energy_in_layers, log_gamma
 from diffhep.detector.showers import (
     GflashParameters,
     RadialLaw,
@@ -203,3 +203,15 @@ def test_citations():
     for one in (GflashCalorimeter, GflashParameters, fit_parameters):
         assert "grindhammer2000" in citation(one)
     assert "amaldi1981" in citation(sampling_term)
+
+
+def test_gamma_variates_and_their_slopes_are_jax_s(key):
+    shape = jnp.geomspace(1e-3, 60.0, 24)
+
+    def both(draw):
+        return jax.jit(jax.value_and_grad(lambda a: jnp.sum(jnp.cos(draw(a)))))(shape)
+
+    ours, jax_s = both(lambda a: log_gamma(a, key=key)), both(lambda a: jax.random.loggamma(key, a))
+    np.testing.assert_array_equal(ours[0], jax_s[0])
+    np.testing.assert_allclose(ours[1], jax_s[1], rtol=1e-9)
+    assert np.all(np.abs(ours[1]) > 0.0)
