@@ -1,19 +1,37 @@
 """What to cite for what was run: objects and modules name their sources."""
 
 import dataclasses
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from types import ModuleType
+from importlib import resources
+from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from diffhep.core.errors import ConfigError
-from diffhep.core.references import REFERENCES as REFERENCES
 
 T = TypeVar("T")
+
+
+def _source(entry: str) -> str:
+    """What an entry is cited by: its arXiv number, or else its DOI."""
+    field = re.search(r"eprint = \{(.+)\}", entry)
+    if field:
+        return f"arXiv:{field[1]}"
+    return f"doi:{re.findall(r'doi = {(.+)}', entry)[0]}"
+
+
+def _read() -> Mapping[str, str]:
+    text = resources.files("diffhep.core").joinpath("references.bib").read_text("utf-8")
+    return MappingProxyType({_source(entry): entry for entry in text.rstrip().split("\n\n")})
+
+
+REFERENCES: Mapping[str, str] = _read()
+"""BibTeX by source, "arXiv:number" or "doi:number", from references.bib beside this module."""
 
 
 def cites(*sources: str) -> Callable[[T], T]:

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from diffhep.core.checks import require, require_counts, require_positive
 from diffhep_sbi.losses import METHODS
 
-PARAMETERISED = tuple(name for name in METHODS if not METHODS[name].is_contrastive)
-"""Methods that learn the ratio to one reference point, SALLY last."""
+RATIO_METHODS = tuple(name for name in METHODS if not METHODS[name].is_contrastive)
+"""Losses of a network that is the ratio to one reference point, SALLY last."""
+
+ESTIMATORS = (*RATIO_METHODS, "sallino")
+"""Those, and the ratio of SALLY's score projected onto the parameters."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,14 @@ class Point:
 
     problem: str
     half_width: float
-    methods: tuple[str, ...] = ("carl", "rolr", "alice", "cascal", "rascal", "alices", "sally")
+    methods: tuple[str, ...] = RATIO_METHODS
 
     def __post_init__(self) -> None:
         known = ("latent_gaussian", "drell_yan", "ee_mumu", "galton")
         require(self.problem in known, "problem", f"be one of {', '.join(known)}", self.problem)
         require_positive(self, "half_width")
-        unknown = set(self.methods) - set(PARAMETERISED)
-        rule = f"be among {', '.join(PARAMETERISED)}"
+        unknown = set(self.methods) - set(ESTIMATORS)
+        rule = f"be among {', '.join(ESTIMATORS)}"
         require(len(self.methods) > 0 and not unknown, "methods", rule, self.methods)
 
 
@@ -80,7 +83,7 @@ class Config:
 
 PRESETS = {
     "smoke": Config(
-        points=(Point("latent_gaussian", 0.25, ("carl", "alice", "sally")),),
+        points=(Point("latent_gaussian", 0.25, ("carl", "alice", "sally", "sallino")),),
         training=Training((4000,), n_epochs=6, width=24, depth=2, n_seeds=1, learning_rate=5e-3),
         n_test=1000,
         n_thetas=5,
@@ -98,6 +101,21 @@ PRESETS = {
             Point("ee_mumu", 0.3, ("sally",)),
         ),
         training=Training((3000, 8000, 24_000), n_epochs=20),
+        judge_order=True,
+    ),
+    "large": Config(
+        points=(Point("drell_yan", 0.1),),
+        training=Training((120_000,), n_epochs=20),
+        n_test=50_000,
+        judge_order=True,
+    ),
+    "local": Config(
+        points=(
+            Point("latent_gaussian", 0.25, ("carl", "sally", "sallino")),
+            Point("drell_yan", 0.1, ("carl", "sally", "sallino")),
+            Point("ee_mumu", 0.3, ("carl", "sally", "sallino")),
+        ),
+        training=Training((24_000,), n_epochs=20),
         judge_order=True,
     ),
 }

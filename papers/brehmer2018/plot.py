@@ -9,7 +9,7 @@ import numpy as np
 
 from diffhep.core import plotting
 
-METHODS = ("carl", "rolr", "alice", "cascal", "rascal", "alices", "sally")
+METHODS = ("carl", "rolr", "alice", "cascal", "rascal", "alices", "sally", "sallino")
 TITLES = {
     "latent_gaussian": "latent Gaussian",
     "drell_yan": "Drell-Yan EFT",

@@ -11,7 +11,16 @@ from jaxtyping import Array, Float
 from diffhep.core.rng import key_at, key_for
 from diffhep.core.run import Claim, RunDir
 from diffhep.core.typing import Key
-from diffhep_sbi import ExactRatio, Gold, RatioEnsemble, fit_ratio, mine, mlp, problems, simulate
+from diffhep_sbi import (
+    ExactRatio,
+    Gold,
+    fit_ratio,
+    mine,
+    mlp,
+    problems,
+    sallino,
+    simulate,
+)
 from papers.brehmer2018.config import Point, Training
 
 TRIMMED = 0.05
@@ -64,8 +73,12 @@ def _log_ratios(ratio: Any, x: Array, thetas: Array) -> Float[Array, "point even
 
 
 def gold_for(place: Place, method: str, n_events: int, seed: int) -> Gold:
-    """Gold of one seed: numerators from the whole box, or the reference itself for SALLY."""
-    key = key_at(key_for(place.key, f"gold {n_events}"), seed)
+    """Gold of one seed: numerators from the whole box, or the reference itself for SALLY.
+
+    That of SALLINO's ratio shares no event with what its score was learned from.
+    """
+    name = f"gold sallino {n_events}" if method == "sallino" else f"gold {n_events}"
+    key = key_at(key_for(place.key, name), seed)
     theta0 = place.theta1
     if method != "sally":
         shape = (n_events, place.theta1.size)
@@ -76,6 +89,9 @@ def gold_for(place: Place, method: str, n_events: int, seed: int) -> Gold:
 
 def trained(place: Place, settings: Training, method: str, n_events: int, seed: int) -> Any:
     """The ratio of one method, number of events and seed."""
+    if method == "sallino":
+        local = trained(place, settings, "sally", n_events, seed)
+        return sallino(local, gold_for(place, method, n_events, seed))
     name = f"{place.point.problem}-{method}-{n_events}-{seed}"
     fitted = fit_ratio(
         gold_for(place, method, n_events, seed),
@@ -92,7 +108,7 @@ def trained(place: Place, settings: Training, method: str, n_events: int, seed: 
     return fitted
 
 
-def squared_errors(place: Place, fitted: RatioEnsemble) -> tuple[float, float]:
+def squared_errors(place: Place, fitted: Any) -> tuple[float, float]:
     """Mean square error of the log-ratio on all points and events, and without the largest."""
     found = np.asarray(_log_ratios(fitted, place.x, place.thetas))
     errors = np.sort((found - place.truth).ravel() ** 2)

@@ -32,9 +32,9 @@ class Config:
     closed_forms: bool = False
     n_seeds: int = 5
     budget: int = 2000
-    batches: tuple[int, ...] = (10, 50)
+    batches: tuple[int, ...] = (10,)
     rates: tuple[float, ...] = (0.1, 0.2, 0.4)
-    n_tuning: int = 3
+    n_tuning: int = 5
     bayesian_budget: int = 0
     bayesian_batch: int = 25
     bayesian_first: int = 5

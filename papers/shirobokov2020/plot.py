@@ -13,7 +13,6 @@ Data = dict[str, np.ndarray]
 METHODS = (
     "local surrogate",
     "score function, batches of 10",
-    "score function, batches of 50",
     "Bayesian optimisation",
 )
 

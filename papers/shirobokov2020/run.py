@@ -103,9 +103,9 @@ def _methods(
 
 
 def _typical(problem: DesignProblem, method: ScoreDescent, config: Config, *, key: Key) -> float:
-    """Geometric mean of the events of searches that are not reported."""
+    """Mean number of events of searches that are not reported."""
     found = _searches(problem, method, config.budget, config.n_tuning, key=key)
-    return float(np.mean(np.log([calls for calls, _ in found])))
+    return float(np.mean([calls for calls, _ in found]))
 
 
 def _searches(

@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from diffhep.core import citations
 from diffhep.core.citations import REFERENCES, citation
 from diffhep.core.errors import ConfigError
 
@@ -68,6 +70,8 @@ def test_unknown_source_is_named():
 
 
 def test_table_is_well_formed():
+    table = (Path(citations.__file__).parent / "references.bib").read_text("utf-8")
+    assert len(labels(table)) == len(REFERENCES)  # no source stands twice
     names = [labels(entry) for entry in REFERENCES.values()]
     assert all(len(found) == 1 for found in names)
     assert len({found[0] for found in names}) == len(REFERENCES)

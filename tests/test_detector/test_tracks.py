@@ -207,6 +207,16 @@ def test_helix_fit_scatters_where_the_track_is():
     assert float(fit.chi2) < 1e-12
 
 
+def test_two_radii_make_no_helix():
+    """Also where the third radius has no hit; a parabola takes three points."""
+    layers = Layers(jnp.array([30.0, 30.0, 100.0, 200.0]), jnp.ones((4, 2)), jnp.zeros(4))
+    alive = jnp.array([True, True, True, False])
+    with pytest.raises(ConfigError, match=r"`layers` must have hits at three different radii"):
+        helix_fit(jnp.ones((4, 3)), layers, field_T=2.0, alive=alive)
+    with pytest.raises(ConfigError, match=r"`layers` must have hits at three .*, but it is 2"):
+        helix_covariance(jnp.ones(5), jax.tree.map(lambda x: x[:3], layers), field_T=2.0)
+
+
 @jax.jit
 def shape(radius_mm, resolution_mm, softness):
     """A smooth figure of a soft tracker's hits, and what its hard twin has."""

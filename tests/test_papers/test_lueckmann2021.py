@@ -26,6 +26,7 @@ pytestmark = pytest.mark.instant
         (lambda: Point("sir", (100,)), "n_simulations.*at least 200"),
         (lambda: Point("sir", n_observations=11), "n_observations.*1 to 10"),
         (lambda: Training(n_members=0), "n_members.*at least 1"),
+        (lambda: Training(least_epochs=0), "least_epochs.*at least 1"),
         (lambda: Training(learning_rate=0.0), "learning_rate.*positive"),
         (lambda: Calibration(("sir",)), "problems.*latent_gaussian or two_moons"),
         (lambda: replace(PRESETS["smoke"], points=()), "points.*at least one"),
@@ -35,6 +36,13 @@ pytestmark = pytest.mark.instant
 def test_bad_settings_are_refused(build, message):
     with pytest.raises(ConfigError, match=message):
         build()
+
+
+def test_large_budgets_are_drawn_as_often_as_asked():
+    settings = Training(n_steps=1200, batch=128, least_epochs=10)
+    found = {n: settings.n_epochs_for(n) for n in (1000, 10_000, 100_000)}
+    # 1200 steps of 55 and of 128 events; of 100,000 events they would be one and a half epochs.
+    assert found == {1000: 66, 10_000: 15, 100_000: 10}
 
 
 def test_published_numbers_are_looked_up():

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from diffhep.core.checks import as_integer, require_shape
+from diffhep.core.checks import as_integer, concrete, require, require_shape
 from diffhep.core.typing import Scalar
 from diffhep.detector.reconstruction.perigee import CURVATURE_PER_T_mm, at_radius, perigee
 from diffhep.detector.reconstruction.small_matrices import cholesky, inverse, whiten
@@ -23,6 +24,8 @@ _ABSENT_mm = 1e6
 """Error of a measurement that is not there."""
 
 _MUON_GeV = 0.1056583755
+
+_FEWEST_RADII = 3
 
 _N_SEARCHES = 2
 """Searches of a fit: the first one finds where the scattering is to be taken."""
@@ -104,8 +107,8 @@ def helix_fit(
         position_mm: Of the hits, on the layers.
         layers: The layers.
         field_T: Field along z; not zero.
-        alive: Whether a layer has a hit; all by default. Every layer scatters. The first and two
-            others must have one.
+        alive: Whether a layer has a hit; all by default. Every layer scatters. The first must have
+            one, and there must be hits at three different radii: a parabola takes three points.
         mass_GeV: Of the particle; a muon's by default.
         n_steps: Steps of each search; the default leaves nothing to do.
 
@@ -113,12 +116,14 @@ def helix_fit(
         The fit.
 
     Raises:
-        ConfigError: `n_steps` is no integer of at least 1.
+        ConfigError: `n_steps` is no integer of at least 1, or the radii of hits are fewer than
+            three; traced radii are not looked at.
         ShapeError: There is not one hit a layer.
     """
     n = layers.radius_mm.shape[0]
     require_shape(position_mm.shape == (n, 3), "position_mm", f"have {n} hits", position_mm.shape)
     n_steps = as_integer(n_steps, "n_steps", low=1)
+    _require_radii(layers, alive)
     alive = jnp.ones(n, bool) if alive is None else alive
     field = jnp.asarray(field_T, position_mm.dtype)
     radius = layers.radius_mm
@@ -160,13 +165,17 @@ def helix_covariance(
 
     Args:
         param: Perigee parameters of the track.
-        layers: The layers, all with a hit.
+        layers: The layers, all with a hit, at three different radii or more.
         field_T: Field along z.
         mass_GeV: Of the particle; a muon's by default.
 
     Returns:
         Of the perigee parameters.
+
+    Raises:
+        ConfigError: There are fewer radii; traced ones are not looked at.
     """
+    _require_radii(layers, None)
     radius = layers.radius_mm
     field = jnp.asarray(field_T, radius.dtype)
     none = jnp.zeros((radius.shape[0], 2), radius.dtype)
@@ -178,6 +187,16 @@ def helix_covariance(
     V = _covariance(param, layers, field, jnp.ones(radius.shape[0], bool), mass_GeV)
     J = whiten(cholesky(V), jax.jacfwd(seen)(param).reshape(-1, 5))
     return inverse(J.T @ J)
+
+
+def _require_radii(layers: Layers, alive: Array | None) -> None:
+    """Three different radii, as far as they are known before the program runs."""
+    radius, there = concrete(layers.radius_mm), None if alive is None else concrete(alive)
+    if radius is None:
+        return
+    distinct = np.unique(radius if there is None else radius[there]).size
+    rule = "have hits at three different radii or more"
+    require(distinct >= _FEWEST_RADII, "layers", rule, distinct)
 
 
 def _wrapped(angle: Array) -> Array:

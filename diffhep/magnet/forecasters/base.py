@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffhep.core.checks import concrete, require, require_shape
+from diffhep.core.checks import as_integer, concrete, require, require_shape
 from diffhep.core.errors import ConfigError, DataError
 from diffhep.core.typing import Key
 from diffhep.magnet.forecasters.scaling import Scaling
@@ -84,6 +84,24 @@ class WindowForm(NamedTuple):
             f"hold {self.n_covariates} covariates, as the network does",
             n_covariates,
         )
+
+
+def fixed_form(n_covariates: int, n_context: int, n_horizon: int) -> WindowForm:
+    """The form of a network whose windows all have the same two lengths.
+
+    Args:
+        n_covariates: Covariates of a window.
+        n_context: Samples of context, at least 1.
+        n_horizon: Samples of horizon, at least 1.
+
+    Raises:
+        ConfigError: One of them is not such a number.
+    """
+    return WindowForm(
+        as_integer(n_covariates, "n_covariates", low=0),
+        as_integer(n_context, "n_context", low=1),
+        as_integer(n_horizon, "n_horizon", low=1),
+    )
 
 
 class AbstractForecaster(eqx.Module):

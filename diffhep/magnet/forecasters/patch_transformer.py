@@ -21,6 +21,7 @@ from diffhep.magnet.forecasters.base import (
     AbstractNeuralForecaster,
     WindowForm,
     as_levels,
+    fixed_form,
 )
 from diffhep.magnet.forecasters.scaling import Scaling, unit_scaling
 
@@ -91,11 +92,7 @@ class PatchTransformer(AbstractNeuralForecaster):
         Raises:
             ConfigError: A setting is out of its range.
         """
-        self.form = WindowForm(
-            as_integer(n_covariates, "n_covariates", low=0),
-            as_integer(n_context, "n_context", low=1),
-            as_integer(n_horizon, "n_horizon", low=1),
-        )
+        self.form = fixed_form(n_covariates, n_context, n_horizon)
         self.patch = as_integer(patch, "patch", low=1)
         for name, n in (("n_context", n_context), ("n_horizon", n_horizon)):
             require(n % patch == 0, name, f"be a multiple of `patch`, {patch}", n)

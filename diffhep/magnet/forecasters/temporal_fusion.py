@@ -16,6 +16,7 @@ from diffhep.magnet.forecasters.base import (
     AbstractNeuralForecaster,
     WindowForm,
     as_levels,
+    fixed_form,
     network_dtype,
 )
 from diffhep.magnet.forecasters.gating import (
@@ -166,12 +167,7 @@ class TemporalFusionTransformer(AbstractNeuralForecaster):
         Raises:
             ConfigError: A setting is out of its range.
         """
-        n_covariates = as_integer(n_covariates, "n_covariates", low=0)
-        self.form = WindowForm(
-            n_covariates,
-            as_integer(n_context, "n_context", low=1),
-            as_integer(n_horizon, "n_horizon", low=1),
-        )
+        self.form = fixed_form(n_covariates, n_context, n_horizon)
         n_heads = as_integer(n_heads, "n_heads", low=1)
         width = as_integer(width, "width", low=1)
         require(width % n_heads == 0, "width", f"be a multiple of {n_heads}", width)

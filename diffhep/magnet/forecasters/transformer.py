@@ -23,6 +23,7 @@ from diffhep.magnet.forecasters.base import (
     AbstractNeuralForecaster,
     WindowForm,
     as_levels,
+    fixed_form,
 )
 from diffhep.magnet.forecasters.scaling import Scaling, unit_scaling
 
@@ -90,11 +91,7 @@ class Transformer(AbstractNeuralForecaster):
         Raises:
             ConfigError: A setting is out of its range.
         """
-        self.form = WindowForm(
-            as_integer(n_covariates, "n_covariates", low=0),
-            as_integer(n_context, "n_context", low=1),
-            as_integer(n_horizon, "n_horizon", low=1),
-        )
+        self.form = fixed_form(n_covariates, n_context, n_horizon)
         require_heads(width, n_heads)
         n_layers = as_integer(n_layers, "n_layers", low=1)
         inner = as_integer(inner, "inner", low=1)
