@@ -34,7 +34,7 @@ def _loss(panel: Any, data: Data) -> None:
     width = max(loss.size // 25, 1)
     panel.plot(np.convolve(loss, np.full(width, 1.0 / width), mode="valid"))
     panel.set_xlabel("step")
-    panel.set_ylabel("loss, soft panels")
+    panel.set_ylabel("loss, edges sharpening")
 
 
 def _panels(panel: Any, data: Data) -> None:
@@ -67,13 +67,14 @@ def _map(panel: Any, data: Data, name: str) -> None:
     """Density in units of lead's in the layer that holds most of the block."""
     truth = data["density/truth"]
     layer = np.argmax(truth.sum(axis=(0, 1)))
-    panel.imshow(
+    image = panel.imshow(
         data[f"density/{name}"][:, :, layer].T,
         origin="lower",
         extent=(0, 1000, 0, 1000),
         vmin=0.0,
         vmax=truth.max(),
     )
+    panel.figure.colorbar(image, ax=panel, shrink=0.5, label="density / lead's")
     panel.set_title(name)
     panel.set_xlabel("$x$ (mm)")
     panel.set_ylabel("$y$ (mm)")
