@@ -1,7 +1,7 @@
 """The estimates: of the toy, of the parametrised shower alone, and against Geant4."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -22,6 +22,7 @@ from diffhep.detector import (
     MomentRegression,
     Pathwise,
     ScoreFunction,
+    SurrogateGradient,
 )
 from diffhep.detector.calorimeter import GflashCalorimeter
 from diffhep.detector.showers import fit_parameters
@@ -131,11 +132,6 @@ class SurrogateScored(AbstractScoredObjective):
         return outcome[self.slab]
 
 
-def _slope(surrogate: MomentRegression) -> Float[Array, " slab"]:
-    """Derivative of a surrogate's means."""
-    return jax.jacfwd(lambda a: surrogate.mean_and_cholesky(a[None])[0])(jnp.asarray(ABSORBER_MM))
-
-
 def surrogate_estimates(
     thickness_mm: np.ndarray,
     energy_MeV: np.ndarray,
@@ -157,28 +153,41 @@ def surrogate_estimates(
         For both estimators, an estimate a slab; the errors are those of fits to events drawn again
         and of the draws.
     """
-    x, n = thickness_mm[:, None], len(thickness_mm)
-    surrogate = MomentRegression().fit(x, energy_MeV, key=key)
-    ensemble = Ensemble(member=MomentRegression(), n_members=config.n_members).fit(
-        x, energy_MeV, key=key_for(key, "ensemble")
-    )
-    spread = np.std(eqx.filter_vmap(_slope)(ensemble.fitted), axis=0, ddof=1)
-    kinds: dict[str, Callable[[int], AbstractGradientEstimator]] = {
-        "surrogate": lambda slab: Pathwise(SurrogateDeposit(surrogate, slab), config.n_showers),
-        "score function": lambda slab: ScoreFunction(
-            SurrogateScored(surrogate, slab), config.n_showers
-        ),
-    }
-    made = {}
-    for name, build in kinds.items():
-        own = [
-            estimate(build(slab), design(), key=key_for(key, f"{name} {slab}")) for slab in slabs
-        ]
-        made[name] = [
-            one._replace(error=float(np.hypot(one.error, spread[slab])), n_geant4=n)
-            for slab, one in zip(slabs, own, strict=True)
-        ]
+    events = (thickness_mm[:, None], energy_MeV)
+    surrogate = MomentRegression().fit(*events, key=key)
+    ensemble = Ensemble(member=MomentRegression(), n_members=config.n_members)
+    ensemble = ensemble.fit(*events, key=key_for(key, "ensemble"))
+    made: dict[str, list[Estimate]] = {"surrogate": [], "score function": []}
+    n = len(thickness_mm)
+    for slab in slabs:
+        whole = estimate(
+            SurrogateGradient(ensemble, _MeanOf(slab), 2), design(), key=key_for(key, f"all {slab}")
+        )
+        path = estimate(
+            Pathwise(SurrogateDeposit(surrogate, slab), config.n_showers),
+            design(),
+            key=key_for(key, f"surrogate {slab}"),
+        )
+        score = estimate(
+            ScoreFunction(SurrogateScored(surrogate, slab), config.n_showers),
+            design(),
+            key=key_for(key, f"score function {slab}"),
+        )
+        found = path._replace(value=whole.value, error=whole.error, n_geant4=n)
+        made["surrogate"].append(found)
+        error = float(np.hypot(score.error, whole.error))
+        made["score function"].append(score._replace(error=error, n_geant4=n))
     return made
+
+
+class _MeanOf(NamedTuple):
+    """The mean energy in one kind of slab, of a sample of outcomes."""
+
+    slab: int
+
+    def __call__(self, outcomes: Float[Array, "event slab"]) -> Scalar:
+        """The mean in MeV."""
+        return jnp.mean(outcomes[:, self.slab])
 
 
 def gflash_estimates(
