@@ -1,4 +1,4 @@
-"""The figure: excess of the exact objective against simulated events, and where starts end."""
+"""The figure: excess of the exact objective against simulated events."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ Data = dict[str, np.ndarray]
 
 METHODS = (
     "local surrogate",
-    "score function, batches of 10",
+    "score function",
     "Bayesian optimisation",
 )
 
@@ -22,8 +22,6 @@ TITLES = {
     "rosenbrock100": "Rosenbrock, 10 of 100",
     "hump40": "three humps, 2 of 40",
 }
-
-CLOSED = "closed/"
 
 
 def plot(data: Data, directory: Path) -> list[Path]:
@@ -37,10 +35,7 @@ def plot(data: Data, directory: Path) -> list[Path]:
         The files.
     """
     panels = [_panel(task) for task in TITLES if f"{task}/levels" in data]
-    if any(name.startswith(CLOSED) for name in data):
-        panels.append(_starts)
-    rows = 2 if len(panels) > 3 else 1
-    panels += [_nothing] * (-len(panels) % rows)
+    rows = 2 if len(panels) > 2 else 1
     path = directory / "shirobokov2020"
     title = "Simulated events to the optimum, with and without a local surrogate"
     return plotting.save_panels(panels, data, path, title=title, rows=rows, height_inch=2.3 * rows)
@@ -80,19 +75,3 @@ def _held(path: np.ndarray, events: np.ndarray, start: float) -> np.ndarray:
     """The exact objective of the best design by a number of events; the start before any."""
     best = np.minimum.accumulate(np.append(start, path[:, 1]))
     return best[np.searchsorted(path[:, 0], events, side="right")]
-
-
-def _starts(panel: Any, data: Data) -> None:
-    """Where the random starts of the closed forms end."""
-    for name in sorted(name for name in data if name.startswith(CLOSED)):
-        excess = np.sort(np.clip(data[name], 1e-12, None))
-        panel.plot(excess, ".", label=name.removeprefix(CLOSED))
-    panel.set_yscale("log")
-    panel.set_xlabel("start, sorted")
-    panel.set_ylabel("relative excess of the objective")
-    panel.set_title("closed forms")
-    panel.legend()
-
-
-def _nothing(panel: Any, data: Data) -> None:
-    panel.axis("off")
