@@ -36,8 +36,8 @@ BUILD: dict[str, Callable[[], DesignProblem]] = {
 }
 
 RATES = {"hump2": 0.4, "rosenbrock10": 0.1, "rosenbrock100": 0.1, "hump40": 0.2}
-"""Learning rates of the score function's descent: of 0.05, 0.1, 0.2 and 0.4 the one with the least
-mean number of events in eight searches with other seeds; batches of 10 need fewer than of 20."""
+"""Learning rates of the score function's descent: of the least mean number of events of eight
+searches with other seeds."""
 
 MEDIAN_ERROR = 1.25
 """Standard error of a median over that of the mean, of a normal sample."""
