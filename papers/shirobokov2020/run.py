@@ -39,6 +39,9 @@ RATES = {"hump2": 0.4, "rosenbrock10": 0.1, "rosenbrock100": 0.1, "hump40": 0.2}
 """Learning rates of the score function's descent: of the least mean number of events of eight
 searches with other seeds."""
 
+BAYESIAN = ("rosenbrock10", "rosenbrock100")
+"""Tasks of Bayesian optimisation; on hump40 the search for a suggestion takes too long."""
+
 MEDIAN_ERROR = 1.25
 """Standard error of a median over that of the mean, of a normal sample."""
 
@@ -82,14 +85,14 @@ def _task(
 
 
 def _methods(task: str, config: Config) -> dict[str, tuple[AbstractOptimiser, int]]:
-    """Methods with their budgets; Bayesian optimisation is not asked in two dimensions."""
+    """Methods with their budgets."""
     methods: dict[str, tuple[AbstractOptimiser, int]] = {
         "local surrogate": (LocalSurrogate(), config.budget)
     }
     if config.n_batch:
         score = ScoreDescent(n_designs=config.n_batch, learning_rate=RATES[task])
         methods["score function"] = score, config.budget
-    if config.bayesian_budget and task != "hump2":
+    if config.bayesian_budget and task in BAYESIAN:
         bayesian = BayesianOptimisation(
             n_events=config.bayesian_batch, n_first=config.bayesian_first
         )
@@ -138,7 +141,7 @@ def _claims(task: str, config: Config, counts: dict[str, np.ndarray]) -> list[Cl
         ratio = float(np.median(local) / np.median(rows))
         error = ratio * float(np.hypot(_relative(local), _relative(rows)))
         name = f"{task}: events by local surrogates / by {rival}"
-        claims.append(Claim(name, ratio, error, 1.0, SOURCE, "<="))
+        claims.append(Claim(name, ratio, error, 1.0, SOURCE, "<"))
     return claims
 
 
