@@ -2,6 +2,7 @@
 
 import gc
 import os
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -13,8 +14,15 @@ from jaxtyping import install_import_hook
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ["diffhep", "diffhep_lattice", "diffhep_sbi"]
-# Tests compile far more than they compute: machine code that is not optimised halves their time.
-_FLAGS = {"--xla_force_host_platform_device_count": 4, "--xla_backend_optimization_level": 0}
+# Tests compile far more than they compute: machine code that is not optimised halves their time,
+# and fusions lowered without MLIR, the older way, halve the compilation that is left.
+_PLAIN_FUSIONS = "--xla_cpu_use_fusion_emitters=false"
+_USER_FUSIONS = "--xla_cpu_use_fusion_emitters=true"
+_FLAGS = {
+    "--xla_force_host_platform_device_count": 4,
+    "--xla_backend_optimization_level": 0,
+    "--xla_cpu_use_fusion_emitters": "false",
+}
 
 # XLA reads its flags when the first array is made, not when jax is imported.
 for _flag, _value in _FLAGS.items():
@@ -47,6 +55,22 @@ def _few_programs():
     if _MAPPINGS.exists() and len(_MAPPINGS.read_bytes().splitlines()) > _MOST_MAPPINGS:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """A test marked `bits` runs in a process whose fusions are lowered as they are for a user."""
+    flags = os.environ["XLA_FLAGS"]
+    if pyfuncitem.get_closest_marker("bits") is None or _PLAIN_FUSIONS not in flags:
+        return None
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-m", "", "-q", pyfuncitem.nodeid]
+    environment = os.environ | {"XLA_FLAGS": flags.replace(_PLAIN_FUSIONS, _USER_FUSIONS)}
+    done = subprocess.run(
+        command, env=environment, cwd=_ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.fail(done.stdout + done.stderr, pytrace=False)
+    return True
 
 
 @pytest.fixture

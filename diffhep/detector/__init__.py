@@ -23,6 +23,7 @@ from diffhep.detector.estimators import GumbelSoftmax as GumbelSoftmax
 from diffhep.detector.estimators import Hybrid as Hybrid
 from diffhep.detector.estimators import Pathwise as Pathwise
 from diffhep.detector.estimators import ScoreFunction as ScoreFunction
+from diffhep.detector.estimators import SurrogateGradient as SurrogateGradient
 from diffhep.detector.estimators import decide as decide
 from diffhep.detector.optimisers import AbstractOptimiser as AbstractOptimiser
 from diffhep.detector.optimisers import BayesianOptimisation as BayesianOptimisation

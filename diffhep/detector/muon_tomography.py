@@ -175,9 +175,11 @@ def draw_muons(
 def scatter(muons: Muons, voxels: Voxels, *, steps: int = 1, key: Key) -> Muons:
     r"""Send muons down through the voxels.
 
-    In each step the angle of each plane has Highland's width for the path in the step's voxel,
-    and the displacement is $s\theta_0(z_1/\sqrt{12}+z_2/2)$ with $z_2$ that of the angle. Outside
-    of the box nothing scatters.
+    In each step the angle of each plane has the width $\theta_s$ by which Highland's grows:
+    $\theta_s^2=\theta_0^2(x+\Delta x)-\theta_0^2(x)$ with the radiation lengths $x$ crossed so far.
+    His logarithm then belongs to the whole path, and steps of any length have its width in all. The
+    displacement is $s\theta_s(z_1/\sqrt{12}+z_2/2)$ with $z_2$ that of the angle. Outside of the
+    box nothing scatters.
 
     Args:
         muons: Above the box.
@@ -195,22 +197,25 @@ def scatter(muons: Muons, voxels: Voxels, *, steps: int = 1, key: Key) -> Muons:
     shape = jnp.array([n_x, n_y])
 
     def step(carry, given):
-        (xy, slope), (index, (first, second)) = carry, given
+        (xy, slope, crossed), (index, (first, second)) = carry, given
         # The voxel at the middle of the step.
         cell = jnp.floor((xy - 0.5 * dz * slope) / voxels.size_mm).astype(int)
         inside = ((cell >= 0) & (cell < shape)).all(axis=1)
         i, j = jnp.clip(cell, 0, shape - 1).T
         x0 = voxels.x0_mm[i, j, n_z - 1 - index // steps]
         long = jnp.sqrt(1.0 + jnp.sum(slope**2, axis=1))
-        thickness = jnp.where(inside, dz * long / x0, 0.0)
-        angle = highland_angle(muons.momentum_GeV, beta, thickness)[:, None]
+        behind = crossed + jnp.where(inside, dz * long / x0, 0.0)
+        widths = (highland_angle(muons.momentum_GeV, beta, x) for x in (crossed, behind))
+        before, after = (width**2 for width in widths)
+        grown = after > before
+        angle = jnp.where(grown, jnp.sqrt(jnp.where(grown, after - before, 1.0)), 0.0)[:, None]
         kick = _across(angle * second, slope, long)
         away = _across(angle * (first / jnp.sqrt(12.0) + 0.5 * second), slope, long)
-        return (xy - dz * (slope + away), slope + kick), None
+        return (xy - dz * (slope + away), slope + kick, behind), None
 
     top = jnp.asarray(voxels.top_mm, muons.xy_mm.dtype)
-    start = muons.at(top), muons.slope
-    (xy, slope), _ = jax.lax.scan(step, start, (jnp.arange(n), noise))
+    start = muons.at(top), muons.slope, jnp.zeros_like(muons.z_mm)
+    (xy, slope, _), _ = jax.lax.scan(step, start, (jnp.arange(n), noise))
     return Muons(xy, slope, jnp.zeros_like(muons.z_mm), muons.momentum_GeV)
 
 

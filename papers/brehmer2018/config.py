@@ -103,6 +103,12 @@ PRESETS = {
         training=Training((3000, 8000, 24_000), n_epochs=20),
         judge_order=True,
     ),
+    "large": Config(
+        points=(Point("drell_yan", 0.1), Point("ee_mumu", 0.3, ("sally",))),
+        training=Training((120_000,), n_epochs=20),
+        n_test=50_000,
+        judge_order=True,
+    ),
     "local": Config(
         points=(
             Point("latent_gaussian", 0.25, ("carl", "sally", "sallino")),

@@ -6,7 +6,12 @@ import numpy as np
 
 from diffhep.core.run import Claim, RunDir
 from diffhep.core.typing import Key
-from diffhep.detector.showers import GflashParameters, ShowerSample, fit_parameters
+from diffhep.detector.showers import (
+    GflashParameters,
+    ShowerSample,
+    fit_parameters,
+    visible_fraction,
+)
 from diffhep.detector.showers.fitting import predict
 from papers.grindhammer1993.checks import closed_form
 from papers.grindhammer1993.config import PRESETS, Config
@@ -135,7 +140,7 @@ def _predict(setup: Setup, parameters: GflashParameters, sample: ShowerSample) -
     resolution = float(said.spread[n - 1]) / share[:n].sum()
     radius = _radius_mm(setup, np.diff(inside, prepend=0.0))
     none = np.zeros_like
-    visible = float(setup.calorimeter.parameters.response[0] * sample.medium.visible)
+    visible = float(visible_fraction(setup.calorimeter.parameters, sample.medium))
     return Observed(share, none(share), inside, none(inside), radius, 0.0, resolution, 0.0, visible)
 
 

@@ -119,6 +119,7 @@ def test_layout_of_what_is_recorded(key):
     assert result.compile_seconds > 0
 
 
+@pytest.mark.bits
 def test_thinning_chunks_and_neighbours_do_not_change_a_chain(key):
     whole = run(key)
     thinned = run(key, thin=5)

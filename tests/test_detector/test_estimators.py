@@ -12,13 +12,17 @@ from diffhep.detector import (
     Branching,
     CommonRandomNumbers,
     Design,
+    ExtrapolationWarning,
     GumbelSoftmax,
     Hybrid,
+    MomentRegression,
     Parameter,
     Pathwise,
     ScoreFunction,
+    SurrogateGradient,
     decide,
 )
+from diffhep.detector.surrogates import Ensemble
 
 pytestmark = pytest.mark.fast
 
@@ -62,6 +66,27 @@ def test_gradients_of_a_normal_expectation_are_exact(name, key):
     assert abs(float(found.gradient["mu"]) - exact) < 4.5 * error
     value = (MU - CENTRE) ** 2 + SPREAD**2
     assert abs(float(found.value) - value) < 4.5 * float(found.value_error)
+
+
+def test_a_surrogate_has_the_slope_of_its_simulator_and_the_error_of_its_events(key):
+    """Means on a line of slope 3: its error by least squares is sigma / (sqrt(N) sd(a))."""
+    rng, n, sd = np.random.default_rng(3), 900, 0.5
+    a = rng.uniform(1.0, 3.0, n)
+    events = (3.0 * a + sd * rng.normal(size=n))[:, None]
+    ensemble = Ensemble(member=MomentRegression(), n_members=16)
+    estimator = SurrogateGradient(ensemble.fit(a[:, None], events, key=key), n_draws=200)
+    design = Design(a=Parameter(2.2, "mm"))
+    found = estimator(design, key=key)
+    error = float(found.standard_error["a"])
+    assert abs(float(found.gradient["a"]) - 3.0) < 4.5 * error
+    assert abs(float(found.value) - 6.6) < 4.5 * float(found.value_error)
+    expected = sd / (np.sqrt(n) * a.std())
+    assert abs(np.log(error / expected)) < 4.5 / np.sqrt(2.0 * 15)  # of sixteen members
+    assert found.n_simulations == 0
+    with pytest.raises(ConfigError, match="Ensemble is not fitted"):
+        SurrogateGradient(ensemble)(design, key=key)
+    with pytest.warns(ExtrapolationWarning, match="times the largest distance"):
+        estimator(Design(a=Parameter(9.0, "mm")), key=key)
 
 
 def test_variances_are_the_known_ones(key):

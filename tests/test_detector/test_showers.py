@@ -8,7 +8,7 @@ import pytest
 from diffhep.core.citations import citation
 from diffhep.core.errors import ConfigError
 from diffhep.detector import Beam, Design, Parameter, materials, particles
-from diffhep.detector.calorimeter import GflashCalorimeter, energy_in_layers
+from diffhep.detector.calorimeter import GflashCalorimeter, energy_in_layers, log_gamma
 from diffhep.detector.showers import (
     GflashParameters,
     RadialLaw,
@@ -18,6 +18,7 @@ from diffhep.detector.showers import (
     sample_radius,
     sampling_medium,
     shower_law,
+    visible_fraction,
 )
 from diffhep.detector.showers.fitting import ShowerSample, predict
 from diffhep.detector.showers.profiles import (
@@ -50,6 +51,17 @@ def test_medium_by_hand():
     # Lead alone, 7.36 MeV by the formula of the parametrisation.
     assert float(homogeneous_medium(LEAD).critical_MeV) == pytest.approx(7.36, abs=0.02)
     assert float(medium.e_mip) == pytest.approx(1.0 / (1.0 + 0.007 * (82.0 - PLASTIC.z)))
+
+
+def test_response_depends_on_the_layer():
+    medium = sampling_medium(LEAD, PLASTIC, 2.0, 5.0)
+    parameters = GflashParameters(response=[1.2, -0.4])
+    factor = 1.2 - 0.4 * float(medium.layer_x0)
+    seen = float(visible_fraction(parameters, medium))
+    assert seen == pytest.approx(factor * float(medium.visible))
+    assert float(visible_fraction(GflashParameters(), medium)) == float(medium.visible)
+    # Without gaps all is seen, whatever the response to gaps.
+    assert float(visible_fraction(parameters, homogeneous_medium(LEAD))) == 1.0
 
 
 def test_law_has_the_published_values():
@@ -159,6 +171,8 @@ def test_fit_finds_the_parameters_of_its_data():
     fit = fit_parameters([sample], max_steps=12)
     assert float(fit.chi_squared) < 1.0
     assert fit.n_data == 28
+    # A measured energy is one number more; without gaps it is what the profile leaves.
+    assert float(said.visible) == float(said.deposit) < 1.0
     again = predict(fit.parameters, sample)
     np.testing.assert_allclose(again.share, said.share, atol=1e-4)
 
@@ -189,3 +203,17 @@ def test_citations():
     for one in (GflashCalorimeter, GflashParameters, fit_parameters):
         assert "grindhammer2000" in citation(one)
     assert "amaldi1981" in citation(sampling_term)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_gamma_variates_and_their_slopes_are_jax_s(dtype, key):
+    shape = jnp.geomspace(1e-3, 60.0, 24, dtype=dtype)
+
+    def both(draw):
+        return jax.jit(jax.value_and_grad(lambda a: jnp.sum(jnp.cos(draw(a)))))(shape)
+
+    ours, jax_s = both(lambda a: log_gamma(a, key=key)), both(lambda a: jax.random.loggamma(key, a))
+    np.testing.assert_array_equal(ours[0], jax_s[0])
+    assert ours[1].dtype == dtype
+    np.testing.assert_allclose(ours[1], jax_s[1], rtol=1e-9 if dtype == jnp.float64 else 1e-5)
+    assert np.all(np.abs(ours[1]) > 0.0)

@@ -22,6 +22,7 @@ from diffhep.detector.surrogates import (
     separation_power,
     spread,
 )
+from diffhep.detector.surrogates.spline_flow import from_noise
 
 pytestmark = pytest.mark.fast
 
@@ -105,6 +106,15 @@ def test_metrics_have_their_exact_values(key):
     # Ideal: Phi(d / sqrt 2). Networks on 2000 events lose about a per cent.
     assert found.area.auc == pytest.approx(norm.cdf(0.7 / np.sqrt(2.0)), abs=0.035)
     assert abs(found.floor.auc - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("n_observables", [1, 3])
+def test_noise_to_outcomes_in_one_pass_is_undone_by_the_density(n_observables, key):
+    bijection = SplineFlow(n_layers=2, width=8, n_knots=4)._build(n_observables, 2, key)
+    x, noise = jnp.array([0.3, -1.2]), jnp.linspace(-2.0, 1.5, n_observables)
+    outcome = jax.jit(lambda z: from_noise(bijection, z, x))(noise)
+    np.testing.assert_allclose(bijection.inverse(outcome, x), noise, atol=1e-5)
+    assert np.abs(outcome - noise).max() > 0.05
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ SUM_TOLERANCE = 1e-13
 """Of sums over sites, relative to the sum of their magnitudes: devices add in another order."""
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("case", CASES)
 def test_five_trajectories_have_the_same_bits(case, key, tmp_path):
     algorithm, group, sites, divisions = CASES[case]

@@ -12,3 +12,4 @@ from diffhep.detector.estimators.score_function import (
     AbstractScoredObjective as AbstractScoredObjective,
 )
 from diffhep.detector.estimators.score_function import ScoreFunction as ScoreFunction
+from diffhep.detector.estimators.surrogate import SurrogateGradient as SurrogateGradient

@@ -16,6 +16,7 @@ from diffhep.detector.showers.profiles import (
     sample_radius,
     sampling_term,
     shower_law,
+    visible_fraction,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "sampling_medium",
     "sampling_term",
     "shower_law",
+    "visible_fraction",
 ]

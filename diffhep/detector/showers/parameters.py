@@ -17,8 +17,8 @@ def _numbers(*values: float) -> Any:
 class GflashParameters(eqx.Module):
     r"""Parameters of the law of Grindhammer and Peters, $y = E/E_c$.
 
-    The defaults are the published constants, as in Geant4 11.4; `slope`, `response` and
-    `resolution` are one and `warp` is zero there: what a fit may turn besides.
+    The defaults are the published constants, as in Geant4 11.4; `slope`, `resolution` and the
+    factor of `response` are one and `warp` is zero there: what a fit may turn besides.
 
     Attributes:
         position: $c$ in $\langle\ln T\rangle = \ln(s\ln y + c)$.
@@ -44,7 +44,8 @@ class GflashParameters(eqx.Module):
         sampling_spots: The same in a sampling calorimeter.
         warp: Of the profile: what is before a depth is not $u = P(\alpha, \beta t)$ but
             $u + \sum_k w_k\int_0^u P_k(2v-1)\,dv$ with Legendre polynomials of degree 1 to 4.
-        response: Factor on the visible fraction.
+        response: $(r_1, r_2)$ in the factor $r_1 + r_2t$ on the visible fraction, with a layer's
+            thickness t in $X_0$.
         resolution: Factor on the sampling term.
     """
 
@@ -68,5 +69,5 @@ class GflashParameters(eqx.Module):
     spots: Float[Array, " number"] = _numbers(93.0, 0.876, 0.698, 0.00212, 0.639, 0.00334)
     sampling_spots: Float[Array, " number"] = _numbers(10.3, 0.959, 0.813, 0.0019, 0.844, 0.0026)
     warp: Float[Array, " number"] = _numbers(0.0, 0.0, 0.0, 0.0)
-    response: Float[Array, " number"] = _numbers(1.0)
+    response: Float[Array, " number"] = _numbers(1.0, 0.0)
     resolution: Float[Array, " number"] = _numbers(1.0)

@@ -356,6 +356,25 @@ def sampling_term(
     return parameters.resolution[0] * 0.032 * jnp.sqrt(crossings)
 
 
+def visible_fraction(parameters: GflashParameters, medium: Medium) -> Scalar:
+    r"""Fraction of the deposit that the gaps see, $(r_1 + r_2t)$ of the medium's.
+
+    e/mip of the medium does not know how thick the layers are; with thinner layers it is nearer to
+    one, which $r_2 < 0$ says.
+
+    Args:
+        parameters: Of the law.
+        medium: What the shower is in; one without gaps is seen whole.
+
+    Returns:
+        The fraction.
+    """
+    if not medium.is_sampling:
+        return medium.visible
+    r_1, r_2 = parameters.response
+    return (r_1 + r_2 * medium.layer_x0) * medium.visible
+
+
 def mean_radial_cdf(
     parameters: GflashParameters,
     medium: Medium,

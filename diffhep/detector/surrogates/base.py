@@ -176,7 +176,7 @@ class AbstractSurrogate(eqx.Module):
             ConfigError: The surrogate is not fitted.
         """
         check_key(key)
-        domain = self._ready(design)
+        domain = self.domain_at(design)
         noise = jax.random.normal(key, (n_events, domain.shift.size))
         return _draw(self, jnp.asarray(design), noise)
 
@@ -195,10 +195,22 @@ class AbstractSurrogate(eqx.Module):
         Raises:
             ConfigError: The surrogate is not fitted.
         """
-        self._ready(design)
+        self.domain_at(design)
         return _log_prob(self, jnp.asarray(design), jnp.asarray(outcomes))
 
-    def _ready(self, design: Array) -> Domain:
+    def domain_at(self, design: Float[Array, " param"]) -> Domain:
+        """Where the surrogate has data, asked before it answers for a design.
+
+        Args:
+            design: A vector.
+
+        Returns:
+            The domain; an `ExtrapolationWarning` is given far outside it.
+
+        Raises:
+            ConfigError: The surrogate is not fitted.
+            ShapeError: The design has another number of parameters.
+        """
         domain = self.domain
         if domain is None:
             raise ConfigError(
