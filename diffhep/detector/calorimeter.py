@@ -271,14 +271,13 @@ def _moved_by_shape(log_variate: Array, shape: Array) -> Array:
 @_moved_by_shape.defjvp
 def _move(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (log_variate, shape), (_, change) = primals, tangents
-    # Single precision beside double is refused by JAX here: both are made the default.
-    wide = log_variate.astype(float)
+    dtype = log_variate.dtype
     # A small shape's variate may underflow; its logarithm does not.
-    variate = jnp.maximum(jnp.exp(wide), np.finfo(wide.dtype).tiny)
+    variate = jnp.maximum(jnp.exp(log_variate), np.finfo(dtype).tiny)
     slope = jax.lax.random_gamma_grad(  # pyright: ignore[reportCallIssue]  # its decorator's dtype
-        shape.astype(float), variate
+        shape.astype(dtype), variate
     )
-    return log_variate, change * (slope / variate).astype(change.dtype)
+    return log_variate, change.astype(dtype) * slope / variate
 
 
 def energy_in_layers(

@@ -104,7 +104,7 @@ PRESETS = {
         judge_order=True,
     ),
     "large": Config(
-        points=(Point("drell_yan", 0.1),),
+        points=(Point("drell_yan", 0.1), Point("ee_mumu", 0.3, ("sally",))),
         training=Training((120_000,), n_epochs=20),
         n_test=50_000,
         judge_order=True,

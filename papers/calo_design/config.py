@@ -42,7 +42,7 @@ class Search:
         n_events: At each of them.
         n_check: Events by which a step is judged, before they are doubled.
         most_check: The same at most.
-        radius: Of the first trust region.
+        radius: Of the first trust region, and the spread of designs in it.
     """
 
     budget: int
@@ -51,7 +51,7 @@ class Search:
     n_events: int
     n_check: int
     most_check: int
-    radius: float = 1.0
+    radius: float = 0.7
 
     def __post_init__(self) -> None:
         require_counts(self, 40, "n_verify", "n_check")

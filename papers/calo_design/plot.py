@@ -57,7 +57,9 @@ def _history(panel: Any, data: Data) -> None:
             fmt="o", ms=3, color="C0", mfc=fill, label=label,
         )  # fmt: skip
     value, error, n_calls = data["search/verified"]
-    panel.errorbar(n_calls, 100 * value, 100 * error, fmt="*", color="r", label="found, verified")
+    panel.errorbar(
+        n_calls, 100 * value, 100 * error, fmt="*", color="r", label="found by them, verified"
+    )
     if "rounds/verified" in data:
         value, error, n_calls = data["rounds/verified"]
         panel.errorbar(
@@ -95,8 +97,6 @@ def _segments(panel: Any, data: Data) -> None:
         panel.hist(one, edges, histtype="stepfilled", alpha=0.3, color=colour, density=True)
         panel.hist(two, edges, histtype="step", color=colour, density=True, label=f"{index + 1}")
     panel.set_yscale("log")
-    absorber, gap = data["unseen/designs"][0]
     panel.set_xlabel("energy of a segment / MeV")
     panel.set_ylabel("density (filled simulated, lines surrogate)")
-    title = f"{absorber:g} mm lead, {gap:g} mm scint.\nsegment"
-    panel.legend(title=title, title_fontsize=6, fontsize=6, ncols=2)
+    panel.legend(title="segment", title_fontsize=6, fontsize=6, ncols=2, loc="upper right")

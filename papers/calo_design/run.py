@@ -144,7 +144,8 @@ def _search(search: Search, simulate: Simulate, *, key: Key) -> Trace:
         name="calo_design",
     )
     method = LocalSurrogate(
-        region=TrustRegion(radius=search.radius, least=0.1),
+        region=TrustRegion(radius=search.radius, least=0.07),
+        spread=search.radius,
         n_designs=search.n_designs,
         n_events=search.n_events,
         n_check=search.n_check,

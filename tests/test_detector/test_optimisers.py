@@ -110,14 +110,23 @@ def test_a_search_goes_on_from_its_calls_on_disk(key, tmp_path):
     assert again.value == whole.value
 
 
-def test_the_region_decides_by_the_ratio():
-    region = TrustRegion(radius=1.0)
-    assert region.next_radius(1.0, 0.9) == 1.5
-    assert region.next_radius(1.0, 0.5) == 1.0
-    assert region.next_radius(1.0, 0.1) == 0.5
-    assert region.next_radius(1.0, -np.inf) == 0.5
-    with pytest.raises(ConfigError, match=r"`accept, poor, good` must rise"):
-        TrustRegion(accept=0.5)
+def test_the_region_judges_by_gain_promise_and_error():
+    region = TrustRegion(radius=1.0, shrink=0.2, grow=3.0)
+    # The mean of N(p, p^2) times the likelihood of d = -0.1 is -0.1 + e^2/p over a positive number.
+    assert region.accepts(1.0, -0.1, 0.4)
+    assert not region.accepts(1.0, -0.1, 0.3)
+    assert not region.accepts(-1.0, 0.1, 0.3)
+
+    def parabola(best, error=0.0):
+        """The radius after a step of length one on -x + x^2 / (2 best), of slope one."""
+        return region.next_radius(1.0, 1.0, 1.0, 1.0 - 0.5 / best, error)
+
+    assert [parabola(best) for best in (0.5, 1.0, 2.0)] == pytest.approx([0.5, 1.0, 2.0])
+    assert parabola(0.5, 100.0) == pytest.approx(1.0, abs=1e-3)  # noise does not move it
+    assert [parabola(0.01), parabola(10.0)] == [0.2, 3.0]
+    assert region.next_radius(1.0, 1.0, -1.0, 1.0, 0.0) == 0.2
+    with pytest.raises(ConfigError, match=r"`shrink, grow` must lie below and above 1"):
+        TrustRegion(shrink=1.5)
 
 
 def test_budgets_hold_for_black_boxes(key):

@@ -108,9 +108,9 @@ def optimise(
 ) -> Trace:
     """Search for the best design within a number of simulated events, and verify it.
 
-    The design of the least accepted objective (of those within the constraint, if any is) is
-    simulated afresh, so that the value returned is
-    free of the luck by which it was chosen.
+    The accepted design whose objective and two standard errors are least (of those within the
+    constraint, if any is) is simulated afresh, so that the value returned is free of the luck by
+    which it was chosen.
 
     Args:
         problem: What is minimised.
@@ -161,7 +161,7 @@ def optimise(
         )
     over = [problem.violation(step.free) for step in taken]
     held = [step for step, one in zip(taken, over, strict=True) if one <= VIOLATION]
-    best = min(held, key=lambda step: step.value) if held else taken[int(np.argmin(over))]
+    best = min(held, key=_at_worst) if held else taken[int(np.argmin(over))]
     simulations.budget = budget
     value, error = value_and_error(problem.objective, simulations(best.free, n_verify, verify_seed))
     start = problem.start
@@ -174,6 +174,11 @@ def optimise(
         values, errors, accepted, gain, ratio, radius, np.asarray(calls),
         simulations.n_calls, simulations.n_fresh, finished,
     )  # fmt: skip
+
+
+def _at_worst(step: Step) -> float:
+    """What an objective is in all likelihood below: few events can be lucky."""
+    return step.value + (2.0 * step.error if np.isfinite(step.error) else 0.0)
 
 
 def generator(key: Key) -> np.random.Generator:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 
 import equinox as eqx
 import numpy as np
@@ -24,6 +25,8 @@ class BayesianOptimisation(AbstractOptimiser):
         half_width: Of the box around the start, in free coordinates.
         n_first: Designs drawn at random before the process is asked.
         n_steps: Designs at most.
+        n_climbs: Searches for the best of the acquisition, from the best of random designs; they
+            cost most of the time in many dimensions.
         price: Of a unit of violation of the constraint.
     """
 
@@ -31,10 +34,12 @@ class BayesianOptimisation(AbstractOptimiser):
     half_width: float = 2.0
     n_first: int = eqx.field(static=True, default=10)
     n_steps: int = eqx.field(static=True, default=300)
+    n_climbs: int = eqx.field(static=True, default=2)
     price: float = 10.0
 
     def __check_init__(self) -> None:
         require_counts(self, 2, "n_events", "n_first", "n_steps")
+        require_counts(self, 1, "n_climbs")
         require_positive(self, "half_width", "price")
 
     def search(
@@ -53,6 +58,8 @@ class BayesianOptimisation(AbstractOptimiser):
             for name, c in zip(names, centre, strict=True)
         }
         acquisition = library.acquisition.ExpectedImprovement(xi=0.0)
+        # The package has no other way to say how its acquisition is searched.
+        acquisition.suggest = partial(acquisition.suggest, n_smart=self.n_climbs)
         process = library.BayesianOptimization(
             None, box, acquisition_function=acquisition, random_state=new_seed(rng), verbose=0,
             allow_duplicate_points=True,

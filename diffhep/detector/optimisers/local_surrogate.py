@@ -35,7 +35,12 @@ REACH = 2.5
 """Older events as far as so many typical distances of new ones are used again."""
 
 PRECISION = 0.4
-"""Standard error of an actual gain, over the predicted one, below which it is judged."""
+"""Standard error of an actual gain, over the predicted one, at which it is judged in any case."""
+
+TINY = 1e-300
+
+MOST = 16
+"""Times the designs of a step, scattered after many refusals."""
 
 N_STARTS = 2
 """Of the search on the surrogate."""
@@ -52,21 +57,21 @@ class _Region(NamedTuple):
 class LocalSurrogate(AbstractOptimiser):
     """Fit where the design is, step as far as the fit is trusted, simulate there, and judge.
 
-    Designs are scattered around the current one and simulated; a surrogate is fitted to them and to
-    earlier ones nearby, and minimised within the region, under the constraint. The step is accepted
-    if fresh simulations confirm enough of the predicted gain; the events of the check are doubled
-    until its error is small against the prediction. A step that is refused makes the region
-    smaller and the next sample larger.
+    Designs are scattered around the current one and simulated; a surrogate is fitted to them and
+    to all earlier events nearby, and minimised within the region, under the constraint. The design
+    found is simulated, and the region judges the step by its gain and the gain's error: more events
+    are taken only while these leave the verdict open. Those events are fitted too. After a step
+    that is refused the next sample is larger.
 
     Attributes:
         surrogate: Unfitted.
         region: The trust region.
-        n_designs: Scattered per step; twice as many as parameters, and 20 at least, if not given.
+        spread: Of scattered designs in every free coordinate. It follows the root of the region's
+            radius: in a cloud as small as a small step, slopes would drown in noise.
+        n_designs: Scattered per step.
         n_events: At each of them.
         n_check: Events of a check, before they are doubled.
         most_check: Events of a check at most.
-        dimension: Designs scatter as in a ball of at most so many dimensions: a ball of all
-            dimensions would be so thin in each that slopes drown in noise.
         n_draws: Draws from the surrogate, by which its objective is known; even.
 
     Raises:
@@ -75,20 +80,19 @@ class LocalSurrogate(AbstractOptimiser):
 
     surrogate: AbstractSurrogate = MomentRegression()
     region: TrustRegion = TrustRegion()
-    n_designs: int | None = eqx.field(static=True, default=None)
+    spread: float = 0.4
+    n_designs: int = eqx.field(static=True, default=10)
     n_events: int = eqx.field(static=True, default=1)
-    n_check: int = eqx.field(static=True, default=20)
-    most_check: int = eqx.field(static=True, default=640)
-    dimension: float = 10.0
+    n_check: int = eqx.field(static=True, default=5)
+    most_check: int = eqx.field(static=True, default=10)
     n_draws: int = eqx.field(static=True, default=200)
 
     def __check_init__(self) -> None:
         require_counts(self, 1, "n_events")
         require_counts(self, 2, "n_check", "n_draws")
-        require_positive(self, "dimension")
+        require_counts(self, 4, "n_designs")
+        require_positive(self, "spread")
         require(self.n_draws % 2 == 0, "n_draws", "be even", self.n_draws)
-        if self.n_designs is not None:
-            require_counts(self, 4, "n_designs")
         enough = self.most_check >= self.n_check
         require(enough, "most_check", "be at least n_check", self.most_check)
 
@@ -96,35 +100,35 @@ class LocalSurrogate(AbstractOptimiser):
         self, problem: DesignProblem, simulations: Simulations, rng: np.random.Generator
     ) -> Iterator[Step]:
         """See `AbstractOptimiser.search`."""
-        size = problem.n_params
-        fewest = max(20, 2 * size) if self.n_designs is None else self.n_designs
-        n_designs, radius = fewest, self.region.radius
-        seen = _Seen(size)
+        n_designs, radius, seen = self.n_designs, self.region.radius, _Seen(problem.n_params)
         here = _Checked(np.asarray(problem.start.to_free()), problem, simulations, rng)
         here.extend(self.n_check, seen)
         yield Step(here.free, *here.value_and_error(), radius=radius)
         while radius > self.region.least:
-            spread = radius / np.sqrt(min(size, self.dimension))
-            for free in _scatter(here.free, spread, n_designs, rng):
+            where = self._around(here.free, radius)
+            for free in _scatter(where, n_designs, rng):
                 seen.add(free, simulations(free, self.n_events, new_seed(rng)))
-            where = _Region(here.free, spread, radius / spread)
             surrogate = seen.fit(self.surrogate, where, rng)
-            free, predicted = self._propose(problem, surrogate, where, rng)
+            free, predicted, slope = self._propose(problem, surrogate, where, rng)
             there = _Checked(free, problem, simulations, rng)
-            actual = self._compare(here, there, predicted, seen)
-            ratio = actual / predicted if predicted > 0.0 else -np.inf
-            accepted = bool(ratio > self.region.accept and actual > 0.0)
+            actual, error = self._compare(here, there, predicted, seen)
             over = problem.violation(here.free)
             if over > VIOLATION:
                 # No gain is to be had on the way to a design that is allowed.
                 accepted = problem.violation(free) < 0.9 * over
-            yield Step(
-                free, *there.value_and_error(), accepted, predicted, float(ratio), radius
-            )  # fmt: skip
+            else:
+                accepted = self.region.accepts(predicted, actual, error)
+            ratio = actual / predicted if predicted > 0.0 else -np.inf
+            yield Step(free, *there.value_and_error(), accepted, predicted, ratio, radius)
             if over <= VIOLATION or not accepted:
-                radius = self.region.next_radius(radius, float(ratio))
+                length = float(np.linalg.norm(free - here.free) / np.sqrt(free.size))
+                radius = self.region.next_radius(radius, length, slope, actual, error)
             here = there if accepted else here
-            n_designs = fewest if accepted else min(2 * n_designs, 16 * fewest)
+            n_designs = self.n_designs if accepted else min(2 * n_designs, MOST * self.n_designs)
+
+    def _around(self, free: np.ndarray, radius: float) -> _Region:
+        spread = self.spread * np.sqrt(radius / self.region.radius)
+        return _Region(free, spread, radius * np.sqrt(free.size) / spread)
 
     def _propose(
         self,
@@ -132,8 +136,8 @@ class LocalSurrogate(AbstractOptimiser):
         surrogate: AbstractSurrogate,
         where: _Region,
         rng: np.random.Generator,
-    ) -> tuple[np.ndarray, float]:
-        """The best design of the region by the surrogate, and the gain that it promises."""
+    ) -> tuple[np.ndarray, float, float]:
+        """The best design by the surrogate, the gain that it promises, and the first-order gain."""
         n_observables = seen_observables(surrogate)
         noise = rng.normal(size=(self.n_draws // 2, n_observables))
         noise = jnp.asarray(np.concatenate([noise, -noise]))
@@ -153,20 +157,29 @@ class LocalSurrogate(AbstractOptimiser):
         found = [minimise(objective, start, bound, **rough) for start in starts]
         best = min(found, key=lambda one: one.value + 1e6 * one.violation)
         x = np.asarray(_into_ball(jnp.asarray(best.x), limit))
-        here = objective(np.zeros_like(best.x))[0]
-        return where.centre + where.spread * x, here - best.value
+        here, slope = objective(np.zeros_like(best.x))
+        # At the centre of the ball w and x differ by the limit alone.
+        first = -float(slope @ x) / where.limit
+        return where.centre + where.spread * x, here - best.value, first
 
     def _compare(
         self, here: "_Checked", there: "_Checked", predicted: float, seen: "_Seen"
-    ) -> float:
-        """The actual gain, from as many events as its error asks for."""
+    ) -> tuple[float, float]:
+        """The actual gain and its error, from as many events as the verdict asks for."""
         there.extend(self.n_check, seen)
         while True:
             (old, old_error), (new, new_error) = here.value_and_error(), there.value_and_error()
-            precise = np.hypot(old_error, new_error) <= PRECISION * abs(predicted)
-            worse = min((here, old_error), (there, new_error), key=lambda one: -one[1])[0]
-            if precise or worse.n_events >= self.most_check:
-                return old - new
+            actual, error = old - new, float(np.hypot(old_error, new_error))
+            # Of the gain that is expected once promise and simulations are weighed.
+            margin = actual + error**2 / max(abs(predicted), TINY)
+            more = [
+                (one_error, one)
+                for one_error, one in ((old_error, here), (new_error, there))
+                if one.n_events < self.most_check
+            ]
+            if error <= PRECISION * abs(predicted) or abs(margin) > error or not more:
+                return actual, error
+            worse = max(more, key=lambda pair: pair[0])[1]
             worse.extend(worse.n_events, seen)
 
 
@@ -218,11 +231,11 @@ class _Seen:
 
 
 def _scatter(
-    centre: np.ndarray, spread: float, n_designs: int, rng: np.random.Generator
+    where: _Region, n_designs: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "design param"]:
     """Normal designs in pairs on opposite sides: slopes then do not see the curvature."""
-    half = rng.normal(size=((n_designs + 1) // 2, centre.size))
-    return centre + spread * np.concatenate([half, -half])[:n_designs]
+    half = rng.normal(size=((n_designs + 1) // 2, where.centre.size))
+    return where.centre + where.spread * np.concatenate([half, -half])[:n_designs]
 
 
 def seen_observables(surrogate: AbstractSurrogate) -> int:

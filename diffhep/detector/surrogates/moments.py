@@ -28,6 +28,8 @@ _RIDGES = np.geomspace(1e-4, 1e4, 17)
 _SQUARES = (0.0, 0.1, 1.0)
 """Prior variances of quadratic coefficients over those of linear ones."""
 
+_TINY = 1e-12
+
 _SLOPE_PENALTY = 4.0
 """Precision of the slopes of a logarithmic variance."""
 
@@ -142,21 +144,28 @@ def _solve_lower(matrix: Array, vector: Array) -> Array:
 
 def _regress(x: np.ndarray, y: np.ndarray, degree: int) -> tuple[Any, ...]:
     """Coefficients by the greatest evidence, residuals, and the share of freedom that is left."""
-    one, two = np.triu_indices(x.shape[1])
+    size = x.shape[1]
+    one, two = np.triu_indices(size)
     products = x[:, one] * x[:, two] if degree == 2 else np.zeros((len(y), 0))
     means = products.mean(axis=0)
+    # The mean curvature has a coefficient of its own: it is known long before single ones are.
+    bend = np.sum(x**2, axis=1, keepdims=True)
+    height = bend.std() + _TINY if degree == 2 else np.inf
+    base = np.hstack([x, (bend - bend.mean()) / height])
     best = None
     for square in _SQUARES if degree == 2 else (0.0,):
-        known = x if square == 0.0 else np.hstack([x, np.sqrt(square) * (products - means)])
-        found = _ridge(known, y, _RIDGES / x.shape[1])
+        known = base if square == 0.0 else np.hstack([base, np.sqrt(square) * (products - means)])
+        found = _ridge(known, y, _RIDGES / size)
         if best is None or found[0] > best[0]:
             best = (*found, square)
     if best is None or not np.isfinite(best[0]):
         raise ConfigError("Argument `outcomes` must be finite, but its evidence is not a number.")
     _, coefficients, share, square = best
-    linear, quadratic = coefficients[: x.shape[1]], np.zeros(products.shape[1])
+    linear, quadratic = coefficients[:size], np.zeros(products.shape[1])
     if square > 0.0:
-        quadratic = np.sqrt(square) * coefficients[x.shape[1] :]
+        quadratic = np.sqrt(square) * coefficients[size + 1 :]
+    if degree == 2:
+        quadratic = quadratic + coefficients[size] / height * (one == two)
     residual = y - x @ linear - (products - means) @ quadratic
     return linear, quadratic, -means @ quadratic, residual, share
 
