@@ -10,6 +10,9 @@ import numpy as np
 from diffhep.core import plotting
 
 METHODS = ("carl", "rolr", "alice", "cascal", "rascal", "alices", "sally", "sallino")
+COLORS = (*(f"C{index}" for index in range(7)), "0.6")
+"""The style has seven; SALLINO is grey."""
+
 TITLES = {
     "latent_gaussian": "latent Gaussian",
     "drell_yan": "Drell-Yan EFT",
@@ -58,7 +61,7 @@ def learning(panel: Any, data: Data, name: str) -> None:
             errors.mean(axis=1),
             spread,
             fmt="o-",
-            color=f"C{index}",
+            color=COLORS[index],
             label=method.upper(),
         )
     panel.set_xscale("log")
@@ -75,7 +78,7 @@ def _curves(panel: Any, data: Data, name: str) -> None:
     for index, method in enumerate(METHODS):
         if f"{name}/{method}/curve" in data:
             panel.plot(
-                theta, data[f"{name}/{method}/curve"], color=f"C{index}", label=method.upper()
+                theta, data[f"{name}/{method}/curve"], color=COLORS[index], label=method.upper()
             )
     panel.plot(theta, exact, "k--", lw=1.5, label="exact")
     panel.set_xlabel("$\\theta_1$, the other parameter at 0")

@@ -28,7 +28,7 @@ def plot(data: Data, directory: Path) -> list[Path]:
     tasks = [task for task in PUBLISHED if f"{task}/n_simulations" in data]
     draw: list[Callable[[Any, Data], None]] = [partial(_panel, task=task) for task in tasks]
     path, title = directory / "lueckmann2021", "arXiv:2101.04653, posteriors of the benchmark"
-    rows = 2 if len(draw) > 3 else 1
+    rows = 2 if len(draw) in (4, 6) else 1
     return plotting.save_panels(draw, data, path, title=title, rows=rows, height_inch=2.2 * rows)
 
 
@@ -54,7 +54,7 @@ def _panel(panel: Any, data: Data, *, task: str) -> None:
     panel.set_xticks(n_simulations, [f"{n:g}" for n in n_simulations])
     panel.set_xticks([], minor=True)
     panel.set_ylim(0.48, 1.02)
-    panel.set_title(task, loc="right", fontsize=7)
+    panel.set_title(task, loc="right", fontsize=6)
     panel.set_xlabel("simulations")
     panel.set_ylabel("C2ST")
     panel.legend(fontsize=5)
