@@ -146,7 +146,6 @@ PRESETS = {
         points=tuple(
             Point(task, (100_000,), n_observations=N_OBSERVATIONS.get(task, 10))
             for task in CHEAP_FIRST
-            if task != "bernoulli_glm"
         ),
     ),
 }

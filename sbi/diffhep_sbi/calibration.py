@@ -172,7 +172,9 @@ def _calibrate_smoothly(ratio: Any, gold: Gold, n_bins: int) -> CalibratedRatio:
     design = np.concatenate([splines, columns], axis=1)
     found = _logistic_offset(log_r, _first_class(gold), weight, design, bends)
     curve = interpolate.BSpline(edges, found[:n_splines], 3)
-    knots = np.linspace(edges[0], edges[-1], _N_KNOTS)
+    # With its breaks among the knots the table is the spline itself, also where few events at the
+    # ends have most of the range.
+    knots = np.union1d(np.linspace(edges[0], edges[-1], _N_KNOTS), edges)
     values = curve(knots) - (at_zero @ found[:n_splines])[0]
     coefficients = jnp.asarray(found[n_splines:].reshape(start.coefficients.shape))
     correction = SmoothCorrection(

@@ -28,6 +28,16 @@ class Warped(eqx.Module):
         return self.slope * self.exact.log_ratio(x, theta) + self.shift
 
 
+class Tailed(eqx.Module):
+    """The same with long tails: few events have most of the range."""
+
+    exact: ExactRatio
+
+    def log_ratio(self, x, theta):
+        log_r = self.exact.log_ratio(x, theta)
+        return log_r + 2.0 * log_r**3
+
+
 @pytest.fixture(scope="module")
 def held_out(problem):
     parts = [
@@ -69,6 +79,12 @@ def test_spline_is_smooth_in_theta_and_corrects_nothing_at_the_reference(exact, 
     assert bool(jnp.all(jnp.isfinite(curvatures)))
     # One maximum, as the exact likelihood has.
     assert float(jnp.max(curvatures[:, 0, 0])) < 0.0
+
+
+def test_long_tails_leave_the_curve_at_the_reference_as_it_was_fitted(exact, held_out):
+    calibrated = calibrate(Tailed(exact), held_out)
+    at_reference = calibrated.log_ratio(held_out.x[:5], THETA1)
+    np.testing.assert_allclose(at_reference, 0.0, atol=1e-7)
 
 
 def test_labels_calibrate_where_nothing_was_mined(exact, held_out):
