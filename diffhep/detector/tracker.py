@@ -10,9 +10,10 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from diffhep.core.checks import as_integer, require
+from diffhep.core.checks import as_integer, concrete, require
 from diffhep.core.typing import Key, Scalar
 from diffhep.detector.base import AbstractDetector, Beam, Hits
 from diffhep.detector.design import Design
@@ -23,6 +24,9 @@ from diffhep.detector.reconstruction.perigee import at_radius, curvature, perige
 __citations__ = ("doi:10.1016/0029-554X(75)90743-0",)
 
 _MEV = 1e-3
+
+LEAST_BETA_GAMMA = 0.1
+"""Below it Bethe's formula without shell corrections is not to be trusted."""
 
 
 class _Crossing(NamedTuple):
@@ -124,11 +128,15 @@ class BarrelTracker(AbstractDetector):
             key: Random key; with the same key nearby designs see the same random numbers.
 
         Returns:
-            The hits; a track that curls up before a layer has none there and beyond.
+            The hits; a track that curls up before a layer has none there and beyond. One that
+            would lose more than half of its energy in a layer stops there and leaves all of it.
 
         Raises:
-            ConfigError: The particle is neutral or an electron.
+            ConfigError: The particle is neutral or an electron, or too slow for the formula of
+                its losses; radii do not rise, a layer has a thickness below zero, or two overlap.
         """
+        _require_range(beam)
+        _require_layers(design)
         layers = self.layers(design)
         n = layers.radius_mm.shape[0]
         scatter, smear = jax.random.split(jax.random.split(key)[1])
@@ -162,13 +170,15 @@ class BarrelTracker(AbstractDetector):
         energy = jnp.sqrt(p**2 + mass**2)
         kinetic = jnp.clip((energy - mass) / _MEV, 1.0)
         power = self.material.stopping_power(beam.particle, kinetic)
-        deposit = jnp.clip(power * density / cosine, None, 0.5 * kinetic)
-        after = energy - deposit * _MEV
+        loss = power * density / cosine
+        stops = loss > 0.5 * kinetic
+        after = energy - jnp.where(stops, 0.5 * kinetic, loss) * _MEV
         slow = p / jnp.sqrt(jnp.clip(after**2 - mass**2, (1e-3 * p) ** 2))
         angle = kink * scattering_angles(azimuth, momentum, x0, mass)
         turn = jnp.stack([angle[0] / jnp.sin(momentum[1]), angle[1], momentum[2] * (slow - 1.0)])
         behind = perigee(point, momentum + turn, weak)
-        return (jnp.where(reached, behind, param), reached), _Crossing(point, deposit, reached)
+        crossing = _Crossing(point, jnp.where(stops, kinetic, loss), reached)
+        return (jnp.where(reached, behind, param), reached & ~stops), crossing
 
     def _hits(self, found: _Crossing, radius: Array, error: Array) -> Hits:
         """Smeared hits of one event in their places."""
@@ -196,3 +206,27 @@ def _reaches(param: Array, radius: Scalar, field_T: Scalar) -> Bool[Array, ""]:
     k = curvature(param[3], param[4], field_T)
     squared = (radius**2 - param[0] ** 2) / (1.0 + k * param[0])
     return (squared > 0.0) & (k**2 * squared < 4.0)
+
+
+def _require_range(beam: Beam) -> None:
+    """Energies at which ionisation is known, as far as they are before the program runs."""
+    energy = concrete(beam.energy_MeV)
+    if energy is not None:
+        least = beam.particle.mass_MeV * (np.sqrt(1.0 + LEAST_BETA_GAMMA**2) - 1.0)
+        rule = f"be {least:.3g} MeV or more for the losses of a {beam.particle.name}"
+        require(bool(np.all(energy >= least)), "beam.energy_MeV", rule, energy.tolist())
+
+
+def _require_layers(design: Design) -> None:
+    """Layers that follow one another, as far as they are known before the program runs."""
+    radius, thickness = concrete(design["radius_mm"]), concrete(design["thickness_mm"])
+    if thickness is not None:
+        good = bool(np.all(thickness >= 0.0))
+        require(good, "thickness_mm", "not be below zero", thickness.tolist())
+    if radius is not None:
+        good = bool(np.all(np.diff(radius, prepend=0.0) > 0.0))
+        require(good, "radius_mm", "be above zero and ascending", radius.tolist())
+        if thickness is not None:
+            thick = np.broadcast_to(thickness, radius.shape)
+            apart = np.diff(radius) >= 0.5 * (thick[1:] + thick[:-1])
+            require(bool(np.all(apart)), "radius_mm", "leave layers apart", radius.tolist())

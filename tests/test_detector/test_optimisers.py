@@ -144,6 +144,17 @@ def test_budgets_hold_for_black_boxes(key):
     assert trace.value == pytest.approx(8 / 3, abs=0.2)
 
 
+def test_a_constraint_that_cannot_hold_is_said(key):
+    problem = DesignProblem(
+        Design(x=Parameter([3.0, 2.0])),
+        _bowl(0.3).simulate,
+        constraint=lambda design: jnp.sum(design["x"] ** 2) + 1.0,
+        name="bowl",
+    )
+    with pytest.warns(RuntimeWarning, match="the one returned is over it by"):
+        optimise(problem, budget=150, n_verify=50, key=key)
+
+
 def test_estimated_gradients_descend(key):
     known = problems.squared_distance()
     method = GradientDescent(n_starts=2, estimator=Pathwise(known.sampled, 20), n_steps=150)

@@ -259,6 +259,42 @@ def test_tracker_bad_input():
         BarrelTracker(materials.get("Si"), softness_mm=-1.0)
 
 
+@pytest.mark.parametrize(
+    ("radius", "thickness", "energy", "message"),
+    [
+        ([100.0, 60.0], 0.3, 3000.0, "`radius_mm` must be above zero and ascending"),
+        ([60.0, 60.1], 0.3, 3000.0, "`radius_mm` must leave layers apart"),
+        ([60.0, 90.0], -0.3, 3000.0, "`thickness_mm` must not be below zero"),
+        ([60.0, 90.0], 0.3, 1.0, "`beam.energy_MeV` must be 4.68 MeV or more for the losses of a"),
+    ],
+)
+def test_tracker_refuses_what_it_cannot_simulate(radius, thickness, energy, message, key):
+    design = _tracker_design(radius, thickness)
+    beam = Beam(particles.get("proton"), energy, 2)
+    with pytest.raises(ConfigError, match=message):
+        BarrelTracker(materials.get("Si")).simulate(design, beam, key=key)
+
+
+def test_a_slow_proton_stops_and_leaves_all_it_has(key):
+    """Of 5 MeV: its range in silicon is 0.2 mm."""
+    design = _tracker_design([30.0, 60.0, 100.0], 1.0)
+    beam = Beam(particles.get("proton"), 5.0, 2)
+    hits = BarrelTracker(materials.get("Si")).simulate(design, beam, key=key)
+    np.testing.assert_array_equal(hits.alive, [[True, False, False]] * 2)
+    np.testing.assert_allclose(hits.energy_MeV[:, 0], 5.0, rtol=1e-6)
+
+
+def test_no_helix_without_a_field():
+    layers = Layers(jnp.array([30.0, 60.0, 100.0]), jnp.full((3, 2), 0.02), jnp.zeros(3))
+    with pytest.raises(ConfigError, match="`field_T` must not be zero"):
+        helix_fit(jnp.ones((3, 3)), layers, field_T=0.0)
+
+
+def _tracker_design(radius, thickness):
+    parts = {"radius_mm": radius, "resolution_mm": [0.02, 0.05], "thickness_mm": thickness}
+    return Design(**{name: Parameter(value, "mm") for name, value in parts.items()})
+
+
 @pytest.mark.slow
 def test_tracing_through_a_uniform_field_is_a_circle():
     """In a field along y, and its derivative by the position of a plane."""

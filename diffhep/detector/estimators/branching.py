@@ -44,8 +44,8 @@ class Branching(AbstractGradientEstimator[BranchingObjective]):
 
     $\partial_\theta f+\sum_k\partial_\theta p_k\,(f_{k\to1}-f_{k\to0})$, in which all random
     numbers and all other decisions' rules are those of the same simulation: unbiased, as the
-    conditional expectation over the k-th random number. One of the two is the simulation itself,
-    so that an estimate takes one run more than there are decisions, or than `n_forced`.
+    conditional expectation over the k-th random number. A sample takes the simulation itself and
+    two more for every decision, or for each of the `n_forced`.
 
     Attributes:
         objective: `objective(design, key, forced) -> (value, probabilities)`: takes its decisions

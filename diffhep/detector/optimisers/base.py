@@ -1,6 +1,7 @@
 """One verb for every search: a design, checked by fresh simulations, and how it was found."""
 
 import abc
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -122,7 +123,8 @@ def optimise(
         key: Random key.
 
     Returns:
-        The trace.
+        The trace. Where no design meets the constraint it has the one nearest to it, and a
+        `RuntimeWarning` says by how much it fails.
 
     Raises:
         ConfigError: The budget does not hold the final check.
@@ -162,6 +164,13 @@ def optimise(
     over = [problem.violation(step.free) for step in taken]
     held = [step for step, one in zip(taken, over, strict=True) if one <= VIOLATION]
     best = min(held, key=_at_worst) if held else taken[int(np.argmin(over))]
+    if not held:
+        warnings.warn(
+            "No design of the search meets the constraint: the one returned is over it by "
+            f"{min(over):.3g}.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     simulations.budget = budget
     value, error = value_and_error(problem.objective, simulations(best.free, n_verify, verify_seed))
     start = problem.start

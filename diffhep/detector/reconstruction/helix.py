@@ -124,6 +124,8 @@ def helix_fit(
     require_shape(position_mm.shape == (n, 3), "position_mm", f"have {n} hits", position_mm.shape)
     n_steps = as_integer(n_steps, "n_steps", low=1)
     _require_radii(layers, alive)
+    known = concrete(field_T)
+    require(known is None or bool(known != 0.0), "field_T", "not be zero", known)
     alive = jnp.ones(n, bool) if alive is None else alive
     field = jnp.asarray(field_T, position_mm.dtype)
     radius = layers.radius_mm

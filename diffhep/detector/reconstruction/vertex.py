@@ -46,7 +46,9 @@ class VertexFit(NamedTuple):
 
     Attributes:
         position_mm: The vertex.
-        covariance_mm2: Its covariance by propagation of the tracks' errors.
+        covariance_mm2: Its covariance, the inverse of the information of the tracks, each times
+            its weight: by the tracks' errors where weights are 0 or 1. A weight between them
+            counts as an error that is larger by the root of its inverse.
         momentum: (phi, theta, q/p) of every track at the vertex, q/p in 1/GeV; straight tracks
             have no q/p.
         track_chi2: Chi-squared of every track with the vertex, not weighted.
