@@ -41,5 +41,5 @@ class Config:
 PRESETS = {
     "smoke": Config(tasks=("rosenbrock10",), n_seeds=2, n_batch=0),
     "demo": Config(tasks=("hump2", "rosenbrock10"), n_seeds=3),
-    "full": Config(tasks=TASKS, bayesian_budget=400),
+    "full": Config(tasks=TASKS, bayesian_budget=1000),
 }
