@@ -17,9 +17,10 @@ from functools import cached_property
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from diffhep.core.checks import require
+from diffhep.core.checks import concrete, require
 from diffhep.core.errors import ConfigError
 from diffhep.detector.particles import ELECTRON_MASS_MEV, Particle
 
@@ -28,6 +29,12 @@ __citations__ = ("doi:10.1103/RevModPhys.46.815", "doi:10.1103/PhysRevB.3.3681")
 FINE_STRUCTURE = 7.2973525693e-3
 BETHE_CONSTANT = 0.307075
 """4 pi N_A r_e^2 m_e c^2, in MeV cm^2 / mol."""
+
+LEAST_BETA_GAMMA = 0.1
+"""Below it Bethe's formula without shell corrections is not to be trusted."""
+
+LEAST_ELECTRON_MEV = 0.01
+"""Likewise for electrons; tables begin there, too."""
 
 _TSAI = 716.408
 """1 / (4 alpha r_e^2 N_A), in g / cm^2 times mol / g."""
@@ -191,11 +198,13 @@ class Material:
             In MeV cm^2 / g.
 
         Raises:
-            ConfigError: The particle is an electron, a positron or neutral.
+            ConfigError: The particle is an electron, a positron or neutral, or slower than
+                `LEAST_BETA_GAMMA`; traced energies are not looked at.
         """
         rule = "be charged and heavier than an electron (see electron_stopping_power)"
         good = particle.charge != 0 and particle.mass_MeV > 1.0
         require(good, "particle", rule, particle.name)
+        require_ionisation(particle, energy_MeV, "energy_MeV")
         gamma = 1.0 + jnp.asarray(energy_MeV, dtype=float) / particle.mass_MeV
         bg2 = gamma**2 - 1.0
         beta2 = bg2 / gamma**2
@@ -216,7 +225,14 @@ class Material:
 
         Returns:
             In MeV cm^2 / g.
+
+        Raises:
+            ConfigError: An energy is below `LEAST_ELECTRON_MEV`; traced ones are not looked at.
         """
+        known = concrete(energy_MeV)
+        if known is not None:
+            rule = f"be {LEAST_ELECTRON_MEV} MeV or more for the losses of an electron"
+            require(bool(np.all(known >= LEAST_ELECTRON_MEV)), "energy_MeV", rule, known.tolist())
         tau = jnp.asarray(energy_MeV, dtype=float) / ELECTRON_MASS_MEV
         bg2 = tau * (tau + 2.0)
         beta2 = bg2 / (tau + 1.0) ** 2
@@ -382,3 +398,23 @@ _TABLE = {
         _of("SiO2", 2.200, 139.2, Si=1, O=2),
     )
 }
+
+
+def require_ionisation(
+    particle: Particle, energy_MeV: Float[Array, "*energy"] | float, name: str
+) -> None:
+    """Refuse energies below the range of Bethe's formula, as far as they are known.
+
+    Args:
+        particle: Heavier than an electron and charged.
+        energy_MeV: Kinetic energy.
+        name: The argument's name.
+
+    Raises:
+        ConfigError: One is below it.
+    """
+    energy = concrete(energy_MeV)
+    if energy is not None:
+        least = particle.mass_MeV * (math.sqrt(1.0 + LEAST_BETA_GAMMA**2) - 1.0)
+        rule = f"be {least:.3g} MeV or more for the losses of a {particle.name}"
+        require(bool(np.all(energy >= least)), name, rule, energy.tolist())

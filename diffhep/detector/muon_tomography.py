@@ -14,10 +14,11 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float
 
-from diffhep.core.checks import require, require_shape
+from diffhep.core.checks import as_integer, concrete, require, require_shape
 from diffhep.core.typing import Key, Scalar
 from diffhep.detector.scattering import SCALE_GeV, highland_angle
 
@@ -76,7 +77,7 @@ class Voxels(eqx.Module):
         size_mm: Edge of a cube.
 
     Raises:
-        ConfigError: The size is not positive.
+        ConfigError: The size or a radiation length is not positive.
     """
 
     x0_mm: Float[Array, "x y z"]
@@ -84,6 +85,10 @@ class Voxels(eqx.Module):
 
     def __check_init__(self) -> None:
         require(self.size_mm > 0.0, "size_mm", "be positive", self.size_mm)
+        known = concrete(self.x0_mm)
+        if known is not None:
+            good = bool(np.all(known > 0.0))
+            require(good, "x0_mm", "be positive", float(known.min(initial=np.inf)))
 
     @property
     def top_mm(self) -> float:
@@ -160,7 +165,12 @@ def draw_muons(
 
     Returns:
         The muons.
+
+    Raises:
+        ConfigError: The momentum is not positive.
     """
+    known = concrete(momentum_GeV)
+    require(known is None or bool(known > 0.0), "momentum_GeV", "be positive", known)
     place, tilt, turn = jax.random.split(key, 3)
     low, high = jnp.asarray(low_mm), jnp.asarray(high_mm)
     xy = low + (high - low) * jax.random.uniform(place, (n, 2))
@@ -189,7 +199,11 @@ def scatter(muons: Muons, voxels: Voxels, *, steps: int = 1, key: Key) -> Muons:
 
     Returns:
         The muons at the bottom, z = 0.
+
+    Raises:
+        ConfigError: There is not one step.
     """
+    steps = as_integer(steps, "steps", low=1)
     n_x, n_y, n_z = voxels.x0_mm.shape
     n, dz = n_z * steps, voxels.size_mm / steps
     noise = jax.random.normal(key, (n, 2, muons.z_mm.shape[0], 2))

@@ -17,16 +17,13 @@ from diffhep.core.checks import as_integer, concrete, require
 from diffhep.core.typing import Key, Scalar
 from diffhep.detector.base import AbstractDetector, Beam, Hits
 from diffhep.detector.design import Design
-from diffhep.detector.materials import Material
+from diffhep.detector.materials import Material, require_ionisation
 from diffhep.detector.reconstruction.helix import Layers, scattering_angles
 from diffhep.detector.reconstruction.perigee import at_radius, curvature, perigee
 
 __citations__ = ("doi:10.1016/0029-554X(75)90743-0",)
 
 _MEV = 1e-3
-
-LEAST_BETA_GAMMA = 0.1
-"""Below it Bethe's formula without shell corrections is not to be trusted."""
 
 
 class _Crossing(NamedTuple):
@@ -135,7 +132,7 @@ class BarrelTracker(AbstractDetector):
             ConfigError: The particle is neutral or an electron, or too slow for the formula of
                 its losses; radii do not rise, a layer has a thickness below zero, or two overlap.
         """
-        _require_range(beam)
+        require_ionisation(beam.particle, beam.energy_MeV, "beam.energy_MeV")
         _require_layers(design)
         layers = self.layers(design)
         n = layers.radius_mm.shape[0]
@@ -206,15 +203,6 @@ def _reaches(param: Array, radius: Scalar, field_T: Scalar) -> Bool[Array, ""]:
     k = curvature(param[3], param[4], field_T)
     squared = (radius**2 - param[0] ** 2) / (1.0 + k * param[0])
     return (squared > 0.0) & (k**2 * squared < 4.0)
-
-
-def _require_range(beam: Beam) -> None:
-    """Energies at which ionisation is known, as far as they are before the program runs."""
-    energy = concrete(beam.energy_MeV)
-    if energy is not None:
-        least = beam.particle.mass_MeV * (np.sqrt(1.0 + LEAST_BETA_GAMMA**2) - 1.0)
-        rule = f"be {least:.3g} MeV or more for the losses of a {beam.particle.name}"
-        require(bool(np.all(energy >= least)), "beam.energy_MeV", rule, energy.tolist())
 
 
 def _require_layers(design: Design) -> None:

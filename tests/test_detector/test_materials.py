@@ -51,6 +51,14 @@ def test_protons_in_water_lose_what_nist_says():
     assert float(found) == pytest.approx(NIST["proton_in_water_100_MeV"], rel=5e-4)
 
 
+def test_energies_below_the_range_are_named():
+    copper = materials.get("Cu")
+    with pytest.raises(ConfigError, match=r"`energy_MeV` must be 0\.527 MeV or more"):
+        copper.stopping_power(particles.get("mu-"), jnp.array([10.0, 0.01]))
+    with pytest.raises(ConfigError, match=r"`energy_MeV` must be 0\.01 MeV or more"):
+        copper.electron_stopping_power(1e-4)
+
+
 def test_a_mixture_of_elements_is_the_compound():
     water = materials.get("water")
     mixed = materials.mixture("half", 1.0, {"water": 0.5, "polystyrene": 0.5})

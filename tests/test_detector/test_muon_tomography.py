@@ -146,5 +146,9 @@ def test_iron_is_seen(key):
 def test_bad_input(key, without_shape_checks):
     with pytest.raises(ConfigError, match="`size_mm` must be positive"):
         Voxels(jnp.ones((1, 1, 1)), 0.0)
+    with pytest.raises(ConfigError, match="`x0_mm` must be positive, but it is -5"):
+        Voxels(jnp.full((1, 1, 1), -5.0), 1.0)
+    with pytest.raises(ConfigError, match="`momentum_GeV` must be positive"):
+        draw_muons(2, low_mm=(0, 0), high_mm=(1, 1), z_mm=1.0, momentum_GeV=-5.0, key=key)
     with pytest.raises(ShapeError, match="`panels` must be at least 2"):
         fit_lines(panels([1.0]), None, key=key)
